@@ -1,0 +1,32 @@
+"""What a tagger says about a batch of sentences, as plain arrays: the meeting point of taggers and strategies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """One length-bucketed batch. Axes: B sentences, T words (padded), C tags, H hidden units.
+
+    Fields beyond a sentence's length (`[b, lengths[b]:]`) are zero in every array.
+    Word pieces never show: a word's numbers are those of its first piece.
+    """
+
+    indices: NDArray[np.int64]
+    """(B,) position of each sentence in the list that was given to `infer`."""
+    lengths: NDArray[np.int64]
+    """(B,) words in each sentence; may be 0."""
+    tags: tuple[str, ...]
+    """The C tags in BIO notation, "O" among them."""
+    path_BT: NDArray[np.int64]
+    """(B, T) the best tag sequence, as indices into `tags`."""
+    log_prob_B: NDArray[np.float64]
+    """(B,) natural log of the probability of that sequence, at most 0; 0 for a sentence without words."""
+    marginals_BTC: NDArray[np.float32]
+    """(B, T, C) probability of each tag at each word; sums to 1 over C inside the sentence."""
+    hidden_BTH: NDArray[np.float32] | None = None
+    """(B, T, H) the state that enters the last linear layer, None if the tagger has none."""
