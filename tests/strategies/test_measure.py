@@ -1,0 +1,73 @@
+"""Batches joined to the pool."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from strategies import join, strategy
+from tests.strategies.conftest import inference, random_pool
+
+POOL = random_pool(6, seed=30)
+
+
+def test_values_come_back_in_the_order_of_the_pool() -> None:
+    parts = [inference(POOL, indices) for indices in ([4, 0], [5], [2, 1, 3])]
+    joined = join(((part, part.indices * 10.0) for part in parts), 6)
+    np.testing.assert_array_equal(joined.values, [0, 10, 20, 30, 40, 50])
+    np.testing.assert_array_equal(joined.lengths, [len(sentence) for sentence in POOL])
+
+
+def test_vectors_keep_their_type() -> None:
+    parts = [inference(POOL, indices) for indices in ([4, 0, 5], [2, 1, 3])]
+    joined = join(((part, strategy("badge").measure(part)) for part in parts), 6)
+    assert joined.values.dtype == np.float32
+    assert joined.values.shape == (6, 35)
+    np.testing.assert_array_equal(joined.values[4], strategy("badge").measure(inference(POOL, [4]))[0])
+
+
+def test_batches_are_streamed() -> None:
+    """The next batch is asked for only when the one before has been taken in."""
+    alive = 0
+
+    def parts():  # type: ignore[no-untyped-def]
+        nonlocal alive
+        for i in range(6):
+            alive += 1
+            yield inference(POOL, [i]), np.array([float(i)])
+            alive -= 1
+            assert alive == 0
+
+    assert len(join(parts(), 6)) == 6
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([[0, 1], [3, 4, 5]], r"1 of 6 sentences not measured: positions 2$"),
+        ([], r"6 of 6 sentences not measured: positions 0, 1, 2, 3, 4, …$"),
+        ([[0, 1, 2], [2, 3, 4, 5]], r"measured more than once: positions 2$"),
+        ([[0, 1, 1], [2, 3, 4, 5]], r"measured more than once: positions 1$"),
+    ],
+)
+def test_every_sentence_is_measured_just_once(groups: list[list[int]], message: str) -> None:
+    parts = [inference(POOL, group) for group in groups]
+    with pytest.raises(ValueError, match=message):
+        join(((part, np.zeros(len(part.indices))) for part in parts), 6)
+
+
+@pytest.mark.parametrize(("index", "n"), [(5, 5), (0, 0), (-1, 5)])
+def test_sentence_of_another_pool_is_refused(index: int, n: int) -> None:
+    part = dataclasses.replace(inference(POOL, [0]), indices=np.array([index]))
+    with pytest.raises(ValueError, match=f"1 of {n} sentences not among those given: positions {index}$"):
+        join([(part, np.zeros(1))], n)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_broken_numbers_are_refused(broken: float) -> None:
+    values = np.zeros((6, 2))
+    values[3, 1] = broken
+    with pytest.raises(ValueError, match=r"NaN or infinite .*: positions 3$"):
+        join([(inference(POOL), values)], 6)
