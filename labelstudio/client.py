@@ -1,0 +1,327 @@
+"""What the loop needs of Label Studio's HTTP API: tasks and annotations out, predictions and a queue in.
+
+It speaks HTTP itself: label-studio-sdk builds a pydantic object for each task (2,000 take twice as long as
+their JSON), cannot delete one version's predictions, and lets httpx's errors through.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, fields
+from itertools import count
+from typing import Any
+
+import httpx
+
+from labelstudio.events import record_of_task
+from labelstudio.records import TaskRecord
+
+HOW_TO_GET_A_TOKEN = (
+    "set LABEL_STUDIO_API_KEY to a token: in Label Studio open Account & Settings → Personal Access Token "
+    "→ Create, and copy it"
+)
+LONG = 900.0
+"""Seconds allowed to a request whose work grows with the project (10,000 predictions took 19 to 87 s)."""
+PAGE = 1000
+IDS_IN_A_URL = 300
+
+
+class LabelStudioError(RuntimeError):
+    """Label Studio did not do what was asked; the message says why and what to do, and holds no token."""
+
+
+class Unreachable(LabelStudioError):
+    """No Label Studio answers there, or it is failing: worth trying again later."""
+
+
+class Unauthorized(LabelStudioError):
+    """The token is missing, wrong, expired, or its user may not do this."""
+
+
+class Refused(LabelStudioError):
+    """Label Studio understood and said no (4xx)."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRecord:
+    """A project's settings, as far as the loop reads them."""
+
+    id: int
+    title: str
+    label_config: str
+    sampling: str
+    model_version: str
+    """The version whose scores order the queue; empty when none does."""
+    created_at: str
+
+
+class LabelStudio:
+    """A connection to one Label Studio, good for several threads."""
+
+    def __init__(
+        self, url: str, api_key: str, timeout: float = 60.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """`api_key` is a personal access token or a legacy token; `timeout` is in seconds, for an
+        ordinary request.
+
+        Raises Unauthorized when there is no usable token. Nothing is sent yet: see `check`.
+        """
+        try:
+            address = httpx.URL(url.strip())
+        except httpx.InvalidURL:
+            address = httpx.URL()
+        if address.scheme not in ("http", "https") or not address.host:
+            raise Unreachable("LABEL_STUDIO_URL is no address: write it as in http://localhost:8080")
+        self.url = str(address.copy_with(username=None, password=None)).rstrip("/")
+        self._token = _Token(api_key, self.url)
+        self._client = httpx.Client(
+            base_url=self.url,
+            auth=self._token,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
+            transport=transport,
+        )
+
+    def check(self) -> None:
+        """Raise Unreachable or Unauthorized unless this is a Label Studio that takes the token."""
+        self._ask("GET", "api/current-user/whoami")
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def project(self, id: int) -> ProjectRecord:
+        """One project; Refused (status 404) when there is none with this id."""
+        return _project_record(self._ask("GET", f"api/projects/{id}"))
+
+    def projects(self) -> list[ProjectRecord]:
+        """All projects that the token's user can see."""
+        wanted = ",".join(field.name for field in fields(ProjectRecord))
+        found: list[ProjectRecord] = []
+        for number in count(1):
+            params = {"include": wanted, "page": number, "page_size": 100}
+            page = self._ask("GET", "api/projects/", params=params)
+            found += map(_project_record, page["results"])
+            if not page["next"]:
+                break
+        return found
+
+    def tasks(self, project_id: int) -> Iterator[TaskRecord]:
+        """All tasks by ascending id, with their submitted annotations (no drafts), read as they are consumed.
+
+        Label Studio sends annotations only together with every prediction of the task, so they are asked for
+        only where there are any.
+        """
+        for page in self._pages(project_id):
+            annotated = [t["id"] for t in page if t["total_annotations"] or t["cancelled_annotations"]]
+            whole = {
+                task["id"]: task
+                for start in range(0, len(annotated), IDS_IN_A_URL)
+                for task in self._list(
+                    project_id,
+                    {"selectedItems": {"all": False, "included": annotated[start : start + IDS_IN_A_URL]}},
+                    fields="all",
+                )
+            }
+            for task in page:
+                yield record_of_task(whole.get(task["id"], {**task, "annotations": []}))
+
+    def task_ids(self, project_id: int) -> set[int]:
+        """The ids of all tasks. It takes as long as reading the texts does (2,000: 2 to 4 s)."""
+        return {task["id"] for page in self._pages(project_id) for task in page}
+
+    def model_versions(self, project_id: int) -> dict[str, int]:
+        """How many predictions of each version the project holds."""
+        counts = self._ask("GET", f"api/projects/{project_id}/model-versions/")
+        return {version: count for version, count in counts.items() if count}
+
+    def predicted_tasks(self, project_id: int, version: str) -> set[int]:
+        """The tasks with a prediction of this version. Slow: Label Studio sends all predictions whole."""
+        predictions = self._ask("GET", "api/predictions/", params={"project": project_id}, timeout=LONG)
+        return {p["task"] for p in predictions if p["model_version"] == version}
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    def import_predictions(self, project_id: int, predictions: list[dict[str, Any]]) -> int:
+        """Add predictions in one request (chunks take several times longer) and return how many were kept.
+
+        Label Studio silently drops those with a score outside [0, 1] or with a label or tag name that is not
+        in the label config, and refuses all (Refused, status 400) when one names a task that is not there.
+        """
+        path = f"api/projects/{project_id}/import/predictions"
+        return int(self._ask("POST", path, json=predictions, timeout=LONG)["created"])
+
+    def set_model_version(self, project_id: int, version: str) -> None:
+        """Let the scores of this version's predictions order the queue; it must have predictions already."""
+        self._ask("PATCH", f"api/projects/{project_id}", json={"model_version": version})
+
+    def set_sampling(self, project_id: int, sampling: str) -> None:
+        """Set how the queue is drawn: "Sequential", "Uniform" or "Uncertainty sampling"."""
+        self._ask("PATCH", f"api/projects/{project_id}", json={"sampling": sampling})
+
+    def delete_version(self, project_id: int, version: str) -> int:
+        """Delete a version's predictions and return how many there were (2,000 take 15 s).
+
+        Deleting the project's current version resets `model_version`, and with it the queue's order.
+        """
+        path = f"api/projects/{project_id}/model-versions/"
+        return int(self._ask("DELETE", path, json={"model_version": version}, timeout=LONG)["deleted_predictions"])
+
+    def ensure_tab(self, project_id: int, title: str = "Label next") -> int:
+        """Return the id of the tab of unlabelled tasks by ascending score, which is made unless it exists."""
+        tabs = self._ask("GET", "api/dm/views/", params={"project": project_id})
+        for tab in tabs:
+            if tab["data"].get("title") == title:
+                return int(tab["id"])
+        if not tabs:  # the editor makes its own tab of all tasks only while there is no other
+            self._make_tab(project_id, {"title": "Default"})
+        untouched = [
+            {"filter": f"filter:tasks:{counter}", "operator": "equal", "type": "Number", "value": 0}
+            for counter in ("total_annotations", "cancelled_annotations")
+        ]
+        return self._make_tab(
+            project_id,
+            {
+                "title": title,
+                "filters": {"conjunction": "and", "items": untouched},
+                "ordering": ["tasks:predictions_score"],
+            },
+        )
+
+    def _make_tab(self, project_id: int, data: dict[str, Any]) -> int:
+        data = {"type": "list", "target": "tasks", **data}
+        return int(self._ask("POST", "api/dm/views/", json={"project": project_id, "data": data})["id"])
+
+    # -- requests -----------------------------------------------------------------------------------------
+
+    def _pages(self, project_id: int) -> Iterator[list[dict[str, Any]]]:
+        """Pages of tasks, each asked for by "id greater than the last": a page number would miss tasks
+        whenever somebody deletes some meanwhile."""
+        last = 0
+        while True:
+            after = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last}
+            page = self._list(
+                project_id,
+                {"filters": {"conjunction": "and", "items": [after]}, "ordering": ["tasks:id"]},
+            )
+            if not page:
+                return
+            yield page
+            last = page[-1]["id"]
+
+    def _list(self, project_id: int, query: dict[str, Any], **params: str) -> list[dict[str, Any]]:
+        # resolve_uri=false: no rewriting of links inside the data
+        params = {"project": str(project_id), "page_size": str(PAGE), "resolve_uri": "false", **params}
+        answer = self._ask("GET", "api/tasks", params={**params, "query": json.dumps(query)}, timeout=LONG)
+        tasks: list[dict[str, Any]] = answer["tasks"]
+        return tasks
+
+    def _ask(self, method: str, path: str, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Send one request and return the decoded JSON, or raise one of the errors above.
+
+        Causes are cut off (`from None`): httpx quotes a header that it cannot send, token and all.
+        """
+        limits = httpx.USE_CLIENT_DEFAULT if timeout is None else httpx.Timeout(timeout, connect=10.0)
+        try:
+            response = self._client.request(method, path, timeout=limits, **kwargs)
+        except httpx.TimeoutException:
+            raise Unreachable(f"{self._at(method, path)}: no answer in time; is Label Studio busy?") from None
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"{self._at(method, path)}: {type(error).__name__}; is Label Studio running, "
+                "and can this machine reach LABEL_STUDIO_URL?"
+            ) from None
+        if response.is_success:
+            try:
+                return response.json() if response.content else None
+            except ValueError:
+                raise Unreachable(f"{self._at(method, path)}: no JSON; is this a Label Studio?") from None
+        raise self._error(method, path, response)
+
+    def _error(self, method: str, path: str, response: httpx.Response) -> LabelStudioError:
+        at, status, detail = self._at(method, path), response.status_code, self._token.hide(_detail(response))
+        if status == 401:
+            return Unauthorized(f"{at}: the token is not accepted ({detail}); {HOW_TO_GET_A_TOKEN}")
+        if status == 403:
+            return Unauthorized(
+                f"{at}: the user of LABEL_STUDIO_API_KEY may not do this ({detail}); "
+                "use the token of a user who may change the project"
+            )
+        if response.is_redirect:
+            target = response.headers.get("location", "")
+            return Unreachable(f"{at}: redirected to {target!r}; set LABEL_STUDIO_URL to the final address")
+        if response.is_server_error:
+            return Unreachable(f"{at}: Label Studio failed with {status} ({detail}); see its log")
+        return Refused(f"{at}: refused with {status} ({detail})", status)
+
+    def _at(self, method: str, path: str) -> str:
+        return f"Label Studio, {method} {self.url}/{path}"
+
+
+class _Token(httpx.Auth):
+    """A legacy token is sent as it is; a personal access token (a JWT) buys access tokens of five minutes."""
+
+    requires_response_body = True
+
+    def __init__(self, api_key: str, url: str) -> None:
+        self._api_key = api_key.strip()
+        if not self._api_key:
+            raise Unauthorized(f"LABEL_STUDIO_API_KEY is empty: {HOW_TO_GET_A_TOKEN}")
+        if not self._api_key.isascii() or not self._api_key.isprintable() or " " in self._api_key:
+            raise Unauthorized(f"LABEL_STUDIO_API_KEY holds characters that no token has: {HOW_TO_GET_A_TOKEN}")
+        self._refresh_url = f"{url}/api/token/refresh/"
+        self._personal = self._api_key.count(".") == 2
+        self._access = ""
+
+    def hide(self, text: str) -> str:
+        """`text` without the token, should a server or proxy have echoed it."""
+        for secret in filter(None, (self._api_key, self._access)):
+            text = text.replace(secret, "…")
+        return text
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if not self._personal:
+            request.headers["Authorization"] = f"Token {self._api_key}"
+            yield request
+            return
+        if self._access:
+            request.headers["Authorization"] = f"Bearer {self._access}"
+            response = yield request
+            if response.status_code != 401:
+                return
+        refreshed = yield httpx.Request("POST", self._refresh_url, json={"refresh": self._api_key})
+        if refreshed.status_code == 401:
+            raise Unauthorized(
+                f"LABEL_STUDIO_API_KEY: the personal access token is wrong, expired or revoked "
+                f"({self.hide(_detail(refreshed))}); {HOW_TO_GET_A_TOKEN}"
+            )
+        try:
+            self._access = refreshed.raise_for_status().json()["access"]
+        except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
+            raise Unreachable(
+                f"Label Studio, POST {self._refresh_url}: {refreshed.status_code} and no access token; "
+                "is LABEL_STUDIO_URL the final address of a Label Studio?"
+            ) from None
+        request.headers["Authorization"] = f"Bearer {self._access}"
+        yield request
+
+
+def _project_record(body: dict[str, Any]) -> ProjectRecord:
+    values = {field.name: body[field.name] for field in fields(ProjectRecord)}
+    return ProjectRecord(**{**values, "model_version": values["model_version"] or ""})
+
+
+def _detail(response: httpx.Response) -> str:
+    """Label Studio's own words on an error, short."""
+    try:
+        body = response.json()
+        words = str(body.get("validation_errors") or body.get("detail") or body)
+    except (ValueError, AttributeError):
+        words = response.reason_phrase
+    return words if len(words) <= 300 else f"{words[:300]}…"

@@ -1,0 +1,386 @@
+"""Publishing: what goes wrong on a small stand-in, the queue itself on a real Label Studio."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelstudio.client import LabelStudio, LabelStudioError, Refused, Unreachable
+from labelstudio.publish import Published, add, clean_up, publish, scores
+from tests.end_to_end.label_studio import RunningLabelStudio
+
+CONFIG = (
+    '<View><Labels name="label" toName="text"><Label value="PER"/><Label value="LOC"/></Labels>'
+    '<Text name="text" value="$text"/></View>'
+)
+
+
+def prediction(task: int, version: str, score: float, result: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {"task": task, "model_version": version, "score": score, "result": result or []}
+
+
+def ranked(tasks: list[int], version: str) -> list[dict[str, Any]]:
+    """Predictions that put `tasks` in this order, handed over in another."""
+    by_score = scores(np.arange(len(tasks)))
+    return [prediction(task, version, float(score)) for task, score in zip(tasks, by_score, strict=True)][::-1]
+
+
+@given(st.integers(0, 300).flatmap(lambda n: st.permutations(range(n))))
+def test_scores_ascend_along_the_order_and_are_distinct(order: list[int]) -> None:
+    found = scores(np.array(order, dtype=np.int64))
+    assert found.dtype == np.float64
+    assert np.argsort(found).tolist() == list(order)
+    assert len(set(found.tolist())) == len(order)
+    assert all(0 <= score <= 1 for score in found)
+
+
+def test_scores_stay_distinct_in_a_large_pool() -> None:
+    order = np.random.default_rng(3).permutation(200_000)
+    found = scores(order)
+    assert np.array_equal(np.argsort(found), order)
+    assert np.all(np.diff(found[order]) > 0)
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class StandIn:
+    """A project in memory behind Label Studio's routes, as far as publishing goes."""
+
+    tasks: set[int]
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    project: dict[str, Any] = field(
+        default_factory=lambda: {
+            "id": 1, "title": "p", "label_config": CONFIG, "sampling": "Sequential sampling",
+            "model_version": "ours-1", "created_at": "2024-01-01T00:00:00Z",
+        }
+    )  # fmt: skip
+    tabs: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    before: Callable[[str], None] = lambda request: None
+    """Called with "METHOD path" ahead of each request: may change the project, or raise."""
+
+    @property
+    def client(self) -> LabelStudio:
+        return LabelStudio("http://stand-in.test", "0" * 40, transport=httpx.MockTransport(self.handle))
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        called = f"{request.method} {request.url.path}"
+        self.requests.append(called)
+        self.before(called)
+        body = json.loads(request.content) if request.content else None
+        match called:
+            case "GET /api/projects/1":
+                return httpx.Response(200, json=self.project)
+            case "PATCH /api/projects/1":
+                self.project |= body
+                return httpx.Response(200, json=self.project)
+            case "GET /api/projects/1/model-versions/":
+                return httpx.Response(200, json=self.versions())
+            case "DELETE /api/projects/1/model-versions/":
+                before = len(self.predictions)
+                self.predictions = [p for p in self.predictions if p["model_version"] != body["model_version"]]
+                if self.project["model_version"] == body["model_version"]:
+                    self.project["model_version"] = None
+                return httpx.Response(200, json={"deleted_predictions": before - len(self.predictions)})
+            case "POST /api/projects/1/import/predictions":
+                if strangers := [p["task"] for p in body if p["task"] not in self.tasks]:
+                    return httpx.Response(400, json={"detail": f"task ID {strangers[0]} not found"})
+                kept = [p for p in body if all(r["value"]["labels"] == ["PER"] for r in p["result"])]
+                self.predictions += kept
+                return httpx.Response(201, json={"created": len(kept)})
+            case "GET /api/predictions/":
+                return httpx.Response(200, json=self.predictions)
+            case "GET /api/tasks":
+                last = json.loads(request.url.params["query"])["filters"]["items"][0]["value"]
+                return httpx.Response(200, json={"tasks": [{"id": t} for t in sorted(self.tasks) if t > last]})
+            case "GET /api/dm/views/":
+                return httpx.Response(200, json=self.tabs)
+            case "POST /api/dm/views/":
+                self.tabs.append({"id": len(self.tabs) + 1, "data": body["data"]})
+                return httpx.Response(201, json=self.tabs[-1])
+        return httpx.Response(404, json={"detail": called})
+
+    def versions(self) -> dict[str, int]:
+        counts = Counter(p["model_version"] for p in self.predictions)
+        return {self.project["model_version"] or "": 0, **counts}
+
+    def queue(self) -> list[int]:
+        current = [p for p in self.predictions if p["model_version"] == self.project["model_version"]]
+        return [p["task"] for p in sorted(current, key=lambda p: p["score"])]
+
+
+@pytest.fixture
+def stand_in() -> StandIn:
+    return StandIn({10, 11, 12, 13}, ranked([13, 12, 11, 10], "ours-1"))
+
+
+def cut(at: str) -> Callable[[str], None]:
+    def fail(request: str) -> None:
+        if request.startswith(at):
+            raise httpx.ConnectError("cut")
+
+    return fail
+
+
+def test_publishing_switches_the_queue_in_one_import(stand_in: StandIn) -> None:
+    done = publish(stand_in.client, 1, "ours-2", ranked([11, 13, 10, 12], "ours-2"))
+    assert done == Published("ours-2", created=4, vanished=(), tab=2)
+    assert stand_in.queue() == [11, 13, 10, 12]
+    assert stand_in.project["sampling"] == "Uncertainty sampling"
+    assert stand_in.requests.count("POST /api/projects/1/import/predictions") == 1
+    assert "GET /api/tasks" not in stand_in.requests
+
+
+def test_the_users_sampling_can_be_left_alone(stand_in: StandIn) -> None:
+    publish(stand_in.client, 1, "ours-2", ranked([11], "ours-2"), sampling=False)
+    assert stand_in.project["sampling"] == "Sequential sampling"
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "GET /api/projects/1/model-versions",
+        "POST /api/projects/1/import",
+        "PATCH /api/projects/1",
+        "GET /api/dm/views",
+        "POST /api/dm/views",
+    ],
+)
+def test_broken_off_anywhere_and_called_again_it_publishes_once(stand_in: StandIn, at: str) -> None:
+    stand_in.before = cut(at)
+    with pytest.raises(Unreachable):
+        publish(stand_in.client, 1, "ours-2", ranked([11, 13, 10, 12], "ours-2"))
+    assert stand_in.queue() in ([13, 12, 11, 10], [11, 13, 10, 12])
+    stand_in.before = lambda request: None
+    publish(stand_in.client, 1, "ours-2", ranked([11, 13, 10, 12], "ours-2"))
+    assert stand_in.queue() == [11, 13, 10, 12]
+    assert [tab["data"]["title"] for tab in stand_in.tabs] == ["Default", "Label next"]
+
+
+def test_a_partial_import_is_replaced_before_the_switch(stand_in: StandIn) -> None:
+    stand_in.predictions += ranked([12, 10], "ours-2")
+    steps: list[str] = []
+    publish(stand_in.client, 1, "ours-2", ranked([11, 13, 10, 12], "ours-2"), on_progress=steps.append)
+    assert stand_in.queue() == [11, 13, 10, 12]
+    assert any("deleting 2 predictions of ours-2" in step for step in steps)
+
+
+def test_publishing_the_current_version_again_leaves_its_predictions(stand_in: StandIn) -> None:
+    stand_in.tasks.add(14)
+    add(stand_in.client, 1, [prediction(14, "ours-1", 0.1)])
+    publish(stand_in.client, 1, "ours-1", ranked([13, 12, 11, 10], "ours-1"))
+    assert stand_in.queue() == [13, 14, 12, 11, 10]
+    assert not any(request.startswith("DELETE") for request in stand_in.requests)
+
+
+def test_tasks_that_vanish_during_publishing_are_dropped(stand_in: StandIn) -> None:
+    doomed = [13, 10]
+
+    def delete_one(request: str) -> None:
+        if request.startswith("POST /api/projects/1/import") and doomed:
+            stand_in.tasks.remove(doomed.pop())
+
+    stand_in.before = delete_one
+    done = publish(stand_in.client, 1, "ours-2", ranked([11, 13, 10, 12], "ours-2"))
+    assert (done.created, sorted(done.vanished)) == (2, [10, 13])
+    assert stand_in.queue() == [11, 12]
+
+
+def test_it_gives_up_when_a_task_vanishes_at_every_attempt(stand_in: StandIn) -> None:
+    doomed = [13, 10, 11]
+
+    def delete_one(request: str) -> None:
+        if request.startswith("POST /api/projects/1/import"):
+            stand_in.tasks.remove(doomed.pop())
+
+    stand_in.before = delete_one
+    with pytest.raises(Refused, match="task ID 13"):
+        publish(stand_in.client, 1, "ours-2", ranked([11, 13, 10, 12], "ours-2"))
+    assert stand_in.project["model_version"] == "ours-1"
+
+
+def test_when_no_task_is_left_the_queue_is_not_switched(stand_in: StandIn) -> None:
+    with pytest.raises(LabelStudioError, match="none of the ranked tasks"):
+        publish(stand_in.client, 1, "ours-2", ranked([1, 2], "ours-2"))
+    assert stand_in.project["model_version"] == "ours-1"
+
+
+def test_dropped_predictions_are_named_and_the_old_queue_stays(stand_in: StandIn) -> None:
+    sent = ranked([11, 13, 10, 12], "ours-2")
+    sent[1]["result"] = [{"value": {"labels": ["GONE"]}}]
+    with pytest.raises(LabelStudioError, match=rf"kept 3 of 4 .* tasks {sent[1]['task']}: .*label config"):
+        publish(stand_in.client, 1, "ours-2", sent)
+    assert stand_in.queue() == [13, 12, 11, 10]
+    sent[1]["result"] = []
+    publish(stand_in.client, 1, "ours-2", sent)
+    assert stand_in.queue() == [11, 13, 10, 12]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "says"),
+    [
+        ([], "nothing to publish"),
+        ([prediction(10, "v", 0.1), prediction(10, "v", 0.2)], "task 10: two predictions"),
+        ([prediction(10, "w", 0.1)], "task 10: its prediction is of version 'w'"),
+        ([prediction(10, "v", 1.1)], "task 10: score 1.1"),
+        ([prediction(10, "v", float("nan"))], "task 10: score nan"),
+    ],
+)
+def test_wrong_predictions_are_refused_before_any_request(
+    stand_in: StandIn, predictions: list[dict[str, Any]], says: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        publish(stand_in.client, 1, "v", predictions)
+    assert stand_in.requests == []
+
+
+def test_clean_up_deletes_our_old_versions_only(stand_in: StandIn) -> None:
+    for version in ("ours-2", "ours-3", "another's"):
+        stand_in.predictions += ranked([10, 11], version)
+    assert clean_up(stand_in.client, 1, ours={"ours-1", "ours-2", "ours-3"}, keep={"ours-3"}) == ["ours-2"]
+    assert stand_in.versions() == {"ours-1": 4, "ours-3": 2, "another's": 2}
+
+
+# -- the real queue ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def studio(label_studio: RunningLabelStudio) -> LabelStudio:
+    return LabelStudio(label_studio.url, label_studio.personal_access_token())
+
+
+def emoji_project(label_studio: RunningLabelStudio, title: str, count: int) -> tuple[int, list[int]]:
+    project = label_studio.create_project(title, CONFIG)
+    texts = [f"Zoë 👩‍🚀 met 李雷 in São Paulo 🇧🇷, {n}" for n in range(count)]
+    return project, label_studio.import_tasks(project, [{"text": text} for text in texts])
+
+
+def served(label_studio: RunningLabelStudio, project: int, count: int) -> list[int | None]:
+    """The tasks that an annotator gets who labels each."""
+    tasks: list[int | None] = []
+    for _ in range(count):
+        tasks.append(label_studio.next_task(project))
+        if tasks[-1] is not None:
+            label_studio.annotate(tasks[-1], [])
+    return tasks
+
+
+def shuffled(ids: list[int], seed: int) -> list[int]:
+    return [ids[i] for i in np.random.default_rng(seed).permutation(len(ids))]
+
+
+@pytest.mark.slow
+def test_real_queue_serves_exactly_the_published_order(label_studio: RunningLabelStudio, studio: LabelStudio) -> None:
+    project, ids = emoji_project(label_studio, "order", 50)
+    publish(studio, project, "r1", ranked(shuffled(ids, 1), "r1"))
+    order = shuffled(ids, 2)
+    words = {"start": 4, "end": 7, "labels": ["PER"]}  # the astronaut: three code points
+    shown = [{"from_name": "label", "to_name": "text", "type": "labels", "value": words}]
+    sent = [{**p, "result": shown} for p in ranked(order, "r2")]
+    done = publish(studio, project, "r2", sent)
+    assert (done.created, done.vanished) == (50, ())
+    later = label_studio.import_tasks(project, [{"text": "came later 🐌"}])
+
+    assert served(label_studio, project, 52) == [*order, *later, None]
+    kept = {p["model_version"]: p for p in label_studio.predictions(order[0])}
+    assert kept["r2"]["score"] == 0
+    value = kept["r2"]["result"][0]["value"]
+    assert (value["start"], value["end"], value["labels"]) == (4, 7, ["PER"])
+
+
+@pytest.mark.slow
+def test_real_queue_is_switched_between_two_tasks(label_studio: RunningLabelStudio, studio: LabelStudio) -> None:
+    project, ids = emoji_project(label_studio, "switch", 8)
+    publish(studio, project, "r1", ranked(ids, "r1"))
+    assert served(label_studio, project, 2) == ids[:2]
+    publish(studio, project, "r2", ranked(ids[2:][::-1], "r2"))
+    [later] = label_studio.import_tasks(project, [{"text": "came later"}])
+    assert add(studio, project, [prediction(later, "r2", 0.25)]) == 1
+    # scores of r2 are 0, 1/6, 2/6, …: the later task belongs behind the second
+    assert served(label_studio, project, 8) == [ids[7], ids[6], later, ids[5], ids[4], ids[3], ids[2], None]
+
+
+@pytest.mark.slow
+def test_real_publishing_twice_and_after_a_break_leaves_one_prediction_a_task(
+    label_studio: RunningLabelStudio, studio: LabelStudio
+) -> None:
+    project, ids = emoji_project(label_studio, "twice", 6)
+    order = shuffled(ids, 3)
+    studio.import_predictions(project, ranked(order, "r1")[:4])  # broken off
+    assert publish(studio, project, "r1", ranked(order, "r1")).created == 6
+    assert publish(studio, project, "r1", ranked(order, "r1")).created == 0
+    assert studio.model_versions(project) == {"r1": 6}
+    studio.import_predictions(project, ranked(order[::-1], "r2"))  # broken off before the switch
+    assert publish(studio, project, "r2", ranked(order[::-1], "r2")).created == 0
+    assert studio.project(project).model_version == "r2"
+    assert served(label_studio, project, 6) == order[::-1]
+
+
+@pytest.mark.slow
+def test_real_task_deleted_during_publishing(label_studio: RunningLabelStudio, studio: LabelStudio) -> None:
+    project, ids = emoji_project(label_studio, "vanishing", 6)
+
+    def delete_a_task(step: str) -> None:
+        if step.startswith("importing 6"):
+            label_studio.delete_task(ids[1])
+
+    order = shuffled(ids, 4)
+    done = publish(studio, project, "r1", ranked(order, "r1"), on_progress=delete_a_task)
+    assert (done.created, done.vanished) == (5, (ids[1],))
+    assert served(label_studio, project, 6) == [*(id for id in order if id != ids[1]), None]
+
+
+@pytest.mark.slow
+def test_real_dropped_predictions_leave_the_old_queue(label_studio: RunningLabelStudio, studio: LabelStudio) -> None:
+    project, ids = emoji_project(label_studio, "dropped", 4)
+    publish(studio, project, "r1", ranked(ids, "r1"))
+    sent = ranked(ids[::-1], "r2")
+    value = {"start": 0, "end": 3, "labels": ["GONE"]}
+    sent[2]["result"] = [{"from_name": "label", "to_name": "text", "type": "labels", "value": value}]
+    with pytest.raises(LabelStudioError, match=rf"kept 3 of 4 .* tasks {sent[2]['task']}:"):
+        publish(studio, project, "r2", sent)
+    assert served(label_studio, project, 4) == ids
+
+
+@pytest.mark.slow
+def test_real_annotators_get_the_first_tasks_between_them(
+    label_studio: RunningLabelStudio, studio: LabelStudio
+) -> None:
+    project, ids = emoji_project(label_studio, "annotators", 9)
+    order = shuffled(ids, 5)
+    publish(studio, project, "r1", ranked(order, "r1"))
+    people = [
+        label_studio.api,
+        *(label_studio.sign_up(f"{name}@{project}.example.com") for name in ("bo", "cy")),
+    ]
+    first = [label_studio.next_task(project, by=person) for person in people]
+    assert first == order[:3]
+    for person, task in zip(people, order[:3], strict=True):
+        label_studio.annotate(task, [], by=person)
+    assert [label_studio.next_task(project, by=person) for person in people[::-1]] == order[3:6]
+
+
+@pytest.mark.slow
+def test_real_clean_up_leaves_the_queue_and_other_backends(
+    label_studio: RunningLabelStudio, studio: LabelStudio
+) -> None:
+    project, ids = emoji_project(label_studio, "clean up", 4)
+    studio.import_predictions(project, ranked(ids, "another's"))
+    for round, version in enumerate(("r1", "r2", "r3")):
+        publish(studio, project, version, ranked(shuffled(ids, round), version))
+    assert set(clean_up(studio, project, ours=["r1", "r2", "r3"], keep=["r2"])) == {"r1"}
+    assert studio.model_versions(project) == {"r2": 4, "r3": 4, "another's": 4}
+    assert studio.project(project).model_version == "r3"
+    assert served(label_studio, project, 4) == shuffled(ids, 2)

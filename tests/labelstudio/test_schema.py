@@ -1,0 +1,152 @@
+"""Label configs: the three supported pairs, the choice among several, and what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+
+from labelstudio.schema import MAX_CONFIG, UnsupportedConfig, read_schema
+from tests.labelstudio.configs import DIALOGUE, PAGE, TEXT
+
+
+def pair(
+    control: str = "", object: str = "", label: str = '<Label value="PER"/>', shows: str = "Text"
+) -> str:
+    return (
+        f'<View><Labels name="ner" toName="t" {control}>{label}</Labels><{shows} name="t" {object}/></View>'
+    )
+
+
+def test_text() -> None:
+    schema = read_schema(TEXT)
+    assert (schema.control, schema.control_type, schema.object, schema.object_type) == (
+        "label",
+        "labels",
+        "text",
+        "Text",
+    )
+    assert (schema.value, schema.encoding) == ("text", "none")
+    assert schema.labels == ("PER", "LOC", "ORG")  # results name a label by its alias
+
+
+def test_hypertext() -> None:
+    schema = read_schema(PAGE)
+    assert (schema.control_type, schema.object_type, schema.value) == ("hypertextlabels", "HyperText", "html")
+    assert not schema.inline
+    assert read_schema(PAGE.replace("<HyperText ", '<HyperText inline="true" ')).inline
+
+
+def test_paragraphs() -> None:
+    schema = read_schema(DIALOGUE)
+    assert (schema.control_type, schema.object_type, schema.value) == (
+        "paragraphlabels",
+        "Paragraphs",
+        "dialogue",
+    )
+    assert schema.text_key == "said"
+    assert read_schema(DIALOGUE.replace('textKey="said"', "")).text_key == "text"
+
+
+def test_labels_over_hypertext_keep_their_own_type() -> None:
+    schema = read_schema(pair(object='value="$html"', shows="HyperText"))
+    assert (schema.control_type, schema.object_type) == ("labels", "HyperText")
+
+
+def test_nested_views_comments_and_labels_inside_views() -> None:
+    config = TEXT.replace("<View>", '<View><!-- {"data": {}} --><Header value="Mark"/><View style="x">', 1)
+    config = config.replace("</Labels>", '<View><Label value="INNER"/></View></Labels>')
+    assert read_schema(config.replace("</View>\n", "</View></View>\n")).labels[-1] == "INNER"
+
+
+SEVERAL = """
+<View>
+  <Choices name="tone" toName="text"><Choice value="good"/></Choices>
+  <RectangleLabels name="box" toName="image"><Label value="CAR"/></RectangleLabels>
+  <Image name="image" value="$image"/>
+  <Labels name="empty" toName="text"/>
+  <Labels name="first" toName="text"><Label value="A"/></Labels>
+  <Labels name="second" toName="text"><Label value="B"/></Labels>
+  <Text name="text" value="$text"/>
+</View>
+"""
+
+
+def test_the_first_that_labels_spans_of_a_text_is_taken() -> None:
+    schema = read_schema(SEVERAL)
+    assert schema.control == "first"
+    assert schema.controls == ("tone", "box", "empty", "first", "second")
+
+
+def test_control_names_another() -> None:
+    assert read_schema(SEVERAL, "second").labels == ("B",)
+
+
+def test_an_unknown_control_lists_the_candidates() -> None:
+    with pytest.raises(
+        UnsupportedConfig, match=r"'third' does not exist.*'first', 'second'.*Set `control` to one"
+    ):
+        read_schema(SEVERAL, "third")
+
+
+def test_an_unusable_control_says_why() -> None:
+    with pytest.raises(
+        UnsupportedConfig, match=r"'tone' cannot be used: <Choices.*does not label spans.*'first', 'second'"
+    ):
+        read_schema(SEVERAL, "tone")
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ("", "empty"),
+        (None, "empty"),
+        ({"view": 1}, "empty"),
+        ("<View>", "cannot be read as XML"),
+        ("no xml", "cannot be read as XML"),
+        ("<View>" * 3000 + "</View>" * 3000, "cannot be read as XML"),
+        ("<View/>", "Found: no labelling tag at all"),
+        (
+            '<View><Choices name="c" toName="t"><Choice value="a"/></Choices>'
+            '<Text name="t" value="$t"/></View>',
+            "<Choices name='c' toName='t'>, which does not label spans of a text",
+        ),
+        (pair(object='value="$i"', shows="Image"), "over <Image>"),
+        (pair(object='value="$t"').replace('toName="t"', 'toName="x"'), "over a tag that does not exist"),
+        (pair(object='value="$t"', label=""), "without <Label> tags"),
+        (pair(object='value="$t"', label="<Label/>"), "without <Label> tags"),
+        (pair(control='value="$labels"', object='value="$t"', label=""), "without <Label> tags"),
+        (pair(object='value="$t" valueType="url"'), 'valueType="url" \\(put the text itself'),
+        (pair(object='value="read me"'), "a fixed text and no task field"),
+        (
+            pair(object='value="$t" encoding="rot13"'),
+            "encoding='rot13' \\(known: none, base64, base64unicode",
+        ),
+        (f"<View><!--{'x' * MAX_CONFIG}--></View>", "at most 1,000,000 are read"),
+    ],
+)
+def test_refused(config: object, found: str) -> None:
+    with pytest.raises(UnsupportedConfig, match=found) as caught:
+        read_schema(config)  # type: ignore[arg-type]
+    message = str(caught.value)
+    remedies = ("Settings > Labeling Interface", "Remove labels")
+    assert any(remedy in message for remedy in remedies)
+    assert "Supported are <Labels>" in message or "Remove labels" in message
+
+
+def test_an_entity_bomb_is_refused_unexpanded() -> None:
+    entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x" * 100}">' for i in range(12))
+    with pytest.raises(UnsupportedConfig, match="entities and DTDs are not allowed"):
+        read_schema(f"<!DOCTYPE View [{entities}]><View>&e11;</View>")
+
+
+def test_a_foreign_file_is_not_read() -> None:
+    with pytest.raises(UnsupportedConfig, match="DTD"):
+        read_schema('<!DOCTYPE View [<!ENTITY f SYSTEM "file:///etc/hostname">]><View>&f;</View>')
+
+
+def test_importing_the_module_does_not_import_the_sdk() -> None:
+    code = (
+        "import sys, labelstudio.schema, labelstudio.results; sys.exit('label_studio_sdk.label_interface' in "
+        "sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
