@@ -1,0 +1,165 @@
+"""The tables in which projects, their annotations and their rounds survive every restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, Engine, ForeignKey, Index, create_engine, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+
+def now() -> datetime:
+    """The present moment, UTC, without time zone (as SQLite keeps it)."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
+
+
+class Project(Base):
+    """One Label Studio project. `key` is its id and birth in seconds, since ids alone may come back."""
+
+    __tablename__ = "projects"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    external_id: Mapped[int]
+    label_config: Mapped[str]
+    connection: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    extra_params: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    revision: Mapped[int] = mapped_column(default=0)
+    """Counts changes; annotations carry the revision they came with, rounds the one they started from."""
+    due: Mapped[str | None]
+    """"fit" or "rank" when a round should run, else None: the mark that the trainer looks for."""
+    due_reason: Mapped[str | None]
+    due_model: Mapped[int | None]
+    """The round whose model a due "rank" is to use (rolling back), None for the newest."""
+    retry_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    """Rounds that failed in a row; each doubles the wait before the next try."""
+    notice: Mapped[str | None]
+    """What stands in the way at present, for people."""
+    current_round_id: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Task(Base):
+    """A text to label, with Label Studio's own data so that a changed label config can re-read it."""
+
+    __tablename__ = "tasks"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[str]
+    draw: Mapped[float]
+    """Uniform in [0, 1): a task is held out when it lies under the project's hold-out share."""
+    revision: Mapped[int]
+
+
+class Annotation(Base):
+    """A submitted annotation. Deleted ones stay as tombstones, so that a late message does not revive them."""
+
+    __tablename__ = "annotations"
+    __table_args__ = (Index("annotations_by_task", "project_id", "task_id"),)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    task_id: Mapped[int]
+    result: Mapped[list[Any]]
+    updated_at: Mapped[str]
+    cancelled: Mapped[bool] = mapped_column(default=False)
+    ground_truth: Mapped[bool] = mapped_column(default=False)
+    completed_by: Mapped[int | None]
+    deleted: Mapped[bool] = mapped_column(default=False)
+    revision: Mapped[int]
+
+
+class Round(Base):
+    """One pass of collect → fit → measure → rank → publish, and the version it made."""
+
+    __tablename__ = "rounds"
+    __table_args__ = (Index("rounds_by_project", "project_id", "number", unique=True),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    number: Mapped[int]
+    version: Mapped[str]
+    kind: Mapped[str]
+    """"fit" (a model was trained), "rank" (the pool re-ordered with an earlier model) or "cold start" (no model)."""
+    state: Mapped[str]
+    """running → publishing → done; or failed, interrupted, superseded."""
+    reason: Mapped[str]
+    owner: Mapped[str]
+    heartbeat: Mapped[datetime] = mapped_column(default=now)
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    revision: Mapped[int]
+    model_round_id: Mapped[int | None]
+    """The round whose model this one used: itself for a fit."""
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    problems: Mapped[list[Any]] = mapped_column(default=list)
+    error: Mapped[str | None]
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+
+class Prediction(Base):
+    """What a round says of one task: its spans and its place in the queue."""
+
+    __tablename__ = "predictions"
+    round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    text_hash: Mapped[str]
+    spans: Mapped[list[Any]]
+    """[[start, end, label, confidence], …]"""
+    position: Mapped[int | None]
+    """Place in the queue, 0 first; None for tasks that were labelled already."""
+    priority: Mapped[float | None]
+    holdout: Mapped[bool] = mapped_column(default=False)
+
+
+class Database:
+    """Sessions over one engine. Writers take SQLite's lock at once, so that two never deadlock half-way."""
+
+    def __init__(self, url: str) -> None:
+        self.engine: Engine = create_engine(url)
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin)
+        self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        with self._writing.begin() as connection:  # one process creates the tables, the others wait
+            Base.metadata.create_all(connection)
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Database:
+        """The SQLite database of a data folder, readable by its owner only (it holds access tokens)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "active-tagger.db"
+        file.touch(mode=0o600)
+        return cls(f"sqlite:///{file}")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for looking; nothing is committed."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session whose changes are committed together at the end, or not at all."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's events begin transactions, not the driver
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=15000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Any) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))

@@ -1,0 +1,219 @@
+"""What arrives is written down: projects, tasks, annotations, and whether a round is now due."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from sqlalchemy import delete, distinct, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from learning.database import Annotation, Prediction, Project, Round, Task
+from learning.settings import ProjectSettings
+
+CHUNK = 5_000
+"""Rows named in one statement: SQLite takes at most 32,766 parameters."""
+
+
+class ArrivingAnnotation(Protocol):
+    """A submitted annotation, as `labelstudio.records` holds it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def task_id(self) -> int: ...
+    @property
+    def result(self) -> list[dict[str, Any]]: ...
+    @property
+    def updated_at(self) -> str: ...
+    @property
+    def cancelled(self) -> bool: ...
+    @property
+    def ground_truth(self) -> bool: ...
+    @property
+    def completed_by(self) -> int | None: ...
+
+
+class ArrivingTask(Protocol):
+    """A task, as `labelstudio.records` holds it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def data(self) -> dict[str, Any]: ...
+    @property
+    def created_at(self) -> str: ...
+
+
+def find_project(session: Session, key: str) -> Project | None:
+    """The project of this key, "<id>.<created>"; of a bare id the one seen last."""
+    exact = session.scalar(select(Project).where(Project.key == key))
+    if exact or "." in key or not key.isdecimal():
+        return exact
+    return session.scalar(select(Project).where(Project.external_id == int(key)).order_by(Project.id.desc()).limit(1))
+
+
+def put_tasks(session: Session, project: Project, tasks: Sequence[ArrivingTask], seed: int) -> int:
+    """Write tasks that are new or have changed; returns how many.
+
+    A known id with another `created_at` is another task (ids of deleted ones come back): what was annotated on the
+    old one goes with it.
+    """
+    changed = 0
+    for first in range(0, len(tasks), CHUNK):
+        part = {task.id: task for task in tasks[first : first + CHUNK]}
+        known = {
+            task.id: task
+            for task in session.scalars(select(Task).where(Task.project_id == project.id, Task.id.in_(list(part))))
+        }
+        reborn = [id for id, task in known.items() if task.created_at != part[id].created_at]
+        if reborn:
+            delete_tasks(session, project, reborn)
+        fresh = [task for id, task in part.items() if id not in known or id in reborn]
+        stale = [task for id, task in known.items() if id not in reborn and task.data != part[id].data]
+        if fresh or stale:
+            project.revision += 1
+        if fresh:
+            rows = [
+                {
+                    "project_id": project.id,
+                    "id": task.id,
+                    "data": task.data,
+                    "created_at": task.created_at,
+                    "draw": draw(seed, task.id),
+                    "revision": project.revision,
+                }
+                for task in fresh
+            ]
+            session.execute(insert(Task), rows)
+        for task in stale:
+            task.data, task.revision = part[task.id].data, project.revision
+        changed += len(fresh) + len(stale)
+    return changed
+
+
+def draw(seed: int, task_id: int) -> float:
+    """A task's lot, uniform in [0, 1): drawn once from the seed and its id, so that the hold-out is a random
+    sample of all tasks, whatever order they come, are ranked or are labelled in."""
+    return float(np.random.default_rng([seed, task_id]).random())
+
+
+def put_annotations(session: Session, project: Project, annotations: Iterable[ArrivingAnnotation]) -> int:
+    """Write annotations that are new or newer than what is known; returns how many.
+
+    A message that comes late or twice changes nothing, also after the annotation was deleted; a newer one under the
+    id of a deleted annotation is another annotation (Label Studio on SQLite gives ids again).
+    """
+    annotations = list(annotations)
+    changed = 0
+    for first in range(0, len(annotations), CHUNK):
+        part = annotations[first : first + CHUNK]
+        known = {
+            row.id: row
+            for row in session.scalars(
+                select(Annotation).where(Annotation.project_id == project.id, Annotation.id.in_([a.id for a in part]))
+            )
+        }
+        for arriving in part:
+            row = known.get(arriving.id)
+            if row is None:
+                row = Annotation(project_id=project.id, id=arriving.id)
+                known[arriving.id] = row
+                session.add(row)
+            elif arriving.updated_at <= row.updated_at:
+                continue
+            project.revision += 1
+            row.task_id = arriving.task_id
+            row.result = arriving.result
+            row.updated_at = arriving.updated_at
+            row.cancelled = arriving.cancelled
+            row.ground_truth = arriving.ground_truth
+            row.completed_by = arriving.completed_by
+            row.deleted = False
+            row.revision = project.revision
+            changed += 1
+    session.flush()
+    return changed
+
+
+def delete_tasks(session: Session, project: Project, ids: Collection[int]) -> None:
+    """Forget tasks, with their annotations and predictions. Unknown ids are passed over."""
+    rounds = select(Round.id).where(Round.project_id == project.id)
+    for part in _chunks(ids):
+        session.execute(delete(Task).where(Task.project_id == project.id, Task.id.in_(part)))
+        session.execute(delete(Annotation).where(Annotation.project_id == project.id, Annotation.task_id.in_(part)))
+        session.execute(delete(Prediction).where(Prediction.round_id.in_(rounds), Prediction.task_id.in_(part)))
+    project.revision += 1
+
+
+def delete_annotations(session: Session, project: Project, ids: Collection[int]) -> None:
+    """Mark annotations as deleted. Unknown ids are passed over."""
+    project.revision += 1
+    for part in _chunks(ids):
+        session.execute(
+            update(Annotation)
+            .where(Annotation.project_id == project.id, Annotation.id.in_(part), ~Annotation.deleted)
+            .values(deleted=True, revision=project.revision)
+        )
+
+
+def mark_due(project: Project, kind: str, reason: str, model: int | None = None) -> None:
+    """Ask for a round: "fit" (train, then rank) or "rank" (only re-order). A waiting "fit" is not weakened."""
+    if kind == "fit" or project.due is None:
+        project.due, project.due_reason, project.due_model = kind, reason, model
+
+
+def labelled_since(session: Session, project: Project, revision: int) -> int:
+    """Tasks annotated (not skipped) after `revision`."""
+    counted = session.scalar(
+        select(func.count(distinct(Annotation.task_id))).where(
+            Annotation.project_id == project.id,
+            Annotation.revision > revision,
+            ~Annotation.deleted,
+            ~Annotation.cancelled,
+        )
+    )
+    return counted or 0
+
+
+def last_fit_revision(session: Session, project: Project) -> int:
+    """The revision up to which a model has learned or is learning; 0 before the first."""
+    revision = session.scalar(
+        select(func.max(Round.revision)).where(
+            Round.project_id == project.id,
+            Round.kind == "fit",
+            Round.state.in_(["running", "publishing", "done", "superseded"]),
+        )
+    )
+    return revision or 0
+
+
+def queue_left(session: Session, project: Project) -> int | None:
+    """Tasks of the current ranking that nobody has labelled yet; None without a ranking."""
+    if project.current_round_id is None:
+        return None
+    labelled = select(Annotation.task_id).where(Annotation.project_id == project.id, ~Annotation.deleted)
+    return session.scalar(
+        select(func.count()).where(
+            Prediction.round_id == project.current_round_id,
+            Prediction.position.is_not(None),
+            Prediction.task_id.not_in(labelled),
+        )
+    )
+
+
+def check_triggers(session: Session, project: Project, settings: ProjectSettings) -> None:
+    """Mark the project due if enough was labelled since the last fit, or little is left to label."""
+    new = labelled_since(session, project, last_fit_revision(session, project))
+    if new >= settings.round_size:
+        mark_due(project, "fit", f"{new} newly annotated tasks")
+    elif new >= max(1, settings.round_size // 5):
+        left = queue_left(session, project)
+        if left is not None and left <= max(1, settings.round_size // 5):
+            mark_due(project, "fit", f"queue nearly used up ({left} left)")
+
+
+def _chunks(ids: Collection[int]) -> Iterable[list[int]]:
+    listed = list(ids)
+    return (listed[first : first + CHUNK] for first in range(0, len(listed), CHUNK))

@@ -1,0 +1,307 @@
+"""Rounds in the database: claimed, run, stored in one transaction, published, and recovered when a process dies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from corpus import Sentence, Span
+from learning.database import Database, Prediction, Project, Round, now
+from learning.intake import check_triggers, mark_due
+from learning.loop import Evaluation, OnStep, Ordered, cold_order, evaluate, fit, order
+from learning.models import ModelStore
+from learning.settings import ProjectSettings
+from learning.venue import Collected, Venue
+from taggers import Tagger
+
+HEARTBEAT_LIMIT = timedelta(seconds=60)
+"""A running round that gave no sign of life for so long is taken for dead."""
+LONGEST_WAIT = timedelta(minutes=10)
+
+
+def owner() -> str:
+    """Who runs a round: this machine and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def text_hash(text: str) -> str:
+    """Tells a task's text from another one under the same id."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def claim(db: Database, project_id: int) -> int | None:
+    """Begin the round that is due; its id, or None if none is due or another one is running.
+
+    The due mark is taken off in the same transaction: what arrives from here on makes the next round due.
+    """
+    with db.write() as session:
+        project = session.get_one(Project, project_id)
+        running = session.scalar(select(Round.id).where(Round.project_id == project_id, Round.state == "running"))
+        if project.due is None or running is not None:
+            return None
+        session.execute(
+            update(Round)
+            .where(Round.project_id == project_id, Round.state == "publishing")
+            .values(state="superseded", finished_at=now())
+        )
+        number = 1 + (session.scalar(select(func.max(Round.number)).where(Round.project_id == project_id)) or 0)
+        started = now()
+        begun = Round(
+            project_id=project_id,
+            number=number,
+            version=f"v{number}-{started:%Y%m%d-%H%M%S}",
+            kind=project.due,
+            state="running",
+            reason=project.due_reason or "",
+            owner=owner(),
+            started_at=started,
+            revision=project.revision,
+            model_round_id=project.due_model,
+        )
+        session.add(begun)
+        project.due = project.due_reason = project.due_model = None
+        session.flush()
+        return begun.id
+
+
+def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings: ProjectSettings) -> None:
+    """Collect, fit or load a model, evaluate, rank, and store the result; the round is then ready to publish."""
+    with db.read() as session:
+        this = session.get_one(Round, round_id)
+    on_step = _recorder(db, round_id)
+    on_step("collect")
+    collected = venue.collect()
+    rng = np.random.default_rng([settings.seed, this.number])
+    tagger, evaluation, model_round = _model(db, models, this, collected, settings, rng, on_step)
+    if tagger is None:
+        kind, ordered = "cold start", cold_order(collected, settings, rng)
+    else:
+        kind = "fit" if model_round == round_id else "rank"
+        ordered = order(tagger, collected, settings, rng, on_step)
+    on_step("store")
+    with db.write() as session:
+        stored = session.get_one(Round, round_id)
+        stored.kind, stored.model_round_id, stored.state, stored.heartbeat = kind, model_round, "publishing", now()
+        stored.settings = settings.model_dump(mode="json")
+        stored.revision = collected.revision
+        stored.problems = collected.problems[:100]
+        metrics = _metrics(collected, evaluation)
+        if kind == "rank":  # the model is an earlier round's, and so are its scores
+            metrics["evaluation"] = session.get_one(Round, model_round).metrics.get("evaluation")
+        stored.metrics = metrics
+        _store_predictions(session, round_id, collected, ordered)
+
+
+def _model(
+    db: Database,
+    models: ModelStore,
+    this: Round,
+    collected: Collected,
+    settings: ProjectSettings,
+    rng: np.random.Generator,
+    on_step: OnStep,
+) -> tuple[Tagger | None, Evaluation | None, int | None]:
+    """The model to rank with, its evaluation if it is new, and the round it comes from; None before there is one."""
+    with db.read() as session:
+        earlier = _model_round(session, this)
+    enough = len(collected.labelled) >= settings.round_size
+    if collected.labelled and (this.kind == "fit" or (earlier is None and enough)):
+        tagger = fit(collected.labelled, settings, rng, on_step)
+        evaluation = evaluate(tagger, collected, settings, rng, on_step)
+        models.save(tagger, this.project_id, this.version)
+        return tagger, evaluation, this.id
+    if earlier is None:
+        return None, None, None
+    return models.load(this.project_id, earlier.version), None, earlier.id
+
+
+def _model_round(session: Session, this: Round) -> Round | None:
+    """The round whose model a "rank" uses: the one asked for, else the current one's."""
+    if this.model_round_id is not None:
+        return session.get(Round, this.model_round_id)
+    project = session.get_one(Project, this.project_id)
+    current = session.get(Round, project.current_round_id) if project.current_round_id else None
+    return session.get(Round, current.model_round_id) if current and current.model_round_id else None
+
+
+def publish(db: Database, models: ModelStore, round_id: int, venue: Venue, settings: ProjectSettings) -> None:
+    """Deliver a stored round and make it the current one; can be repeated until it succeeds."""
+    with db.write() as session:
+        this = session.get_one(Round, round_id)
+        this.owner, this.heartbeat, this.error = owner(), now(), None
+        rows = session.scalars(select(Prediction).where(Prediction.round_id == round_id)).all()
+    _recorder(db, round_id)("publish", of=len(rows))
+    queued = sorted((row for row in rows if row.position is not None), key=lambda row: row.position or 0)
+    venue.publish(
+        this.version,
+        [str(row.task_id) for row in queued],
+        {str(row.task_id): [Span(*span) for span in row.spans] for row in rows},
+    )
+    with db.write() as session:
+        project = session.get_one(Project, this.project_id)
+        delivered = session.get_one(Round, round_id)
+        delivered.state, delivered.finished_at, delivered.error = "done", now(), None
+        project.current_round_id = round_id
+        project.failures, project.retry_at = 0, None
+        old = select(Round.id).where(Round.project_id == project.id, Round.id != round_id)
+        session.execute(delete(Prediction).where(Prediction.round_id.in_(old)))
+        check_triggers(session, project, settings)
+        keep = _kept_versions(session, project, delivered, settings.keep_versions)
+    models.prune(this.project_id, keep)
+
+
+def _kept_versions(session: Session, project: Project, current: Round, newest: int) -> set[str]:
+    fitted = session.scalars(
+        select(Round)
+        .where(Round.project_id == project.id, Round.kind == "fit", Round.model_round_id == Round.id)
+        .order_by(Round.number.desc())
+        .limit(newest)
+    )
+    keep = {round.version for round in fitted}
+    if current.model_round_id is not None:
+        keep.add(session.get_one(Round, current.model_round_id).version)
+    return keep
+
+
+def fail(db: Database, round_id: int, error: str, *, transient: bool) -> None:
+    """Record that a round failed. A transient failure is tried again, after a wait that doubles each time."""
+    with db.write() as session:
+        this = session.get_one(Round, round_id)
+        project = session.get_one(Project, this.project_id)
+        project.failures += 1
+        this.error = error
+        project.retry_at = now() + min(LONGEST_WAIT, timedelta(seconds=5 * 2 ** min(project.failures, 10)))
+        if this.state == "running":
+            this.state, this.finished_at = "failed", now()
+            if transient:
+                mark_due(project, this.kind, this.reason, this.model_round_id)
+        # A round that could not be published stays "publishing": the trainer comes back to it.
+
+
+def interrupt_dead(db: Database) -> list[int]:
+    """Find rounds whose process is gone; their ids. A running one is marked interrupted and its project due again,
+    a publishing one is free to be published again."""
+    under_way = select(Round).where(
+        (Round.state == "running") | ((Round.state == "publishing") & Round.error.is_(None))
+    )
+    with db.read() as session:  # the usual case, nothing dead, takes no lock
+        if all(_alive(this) for this in session.scalars(under_way)):
+            return []
+    with db.write() as session:
+        dead = [this for this in session.scalars(under_way) if not _alive(this)]
+        for this in dead:
+            this.error = f"the process ended while {this.state}"
+            if this.state == "running":
+                project = session.get_one(Project, this.project_id)
+                this.state, this.finished_at = "interrupted", now()
+                project.failures += 1
+                mark_due(project, this.kind, this.reason, this.model_round_id)
+        return [this.id for this in dead]
+
+
+def _alive(this: Round) -> bool:
+    host, _, pid = this.owner.rpartition(":")
+    if host == socket.gethostname():
+        try:
+            with suppress(PermissionError):  # somebody else's process: there all the same
+                os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return False
+    return now() - this.heartbeat < HEARTBEAT_LIMIT
+
+
+def beat(db: Database, round_id: int) -> None:
+    """A running round's sign of life."""
+    with db.write() as session:
+        session.execute(update(Round).where(Round.id == round_id).values(heartbeat=now()))
+
+
+def ready(db: Database) -> Sequence[int]:
+    """Projects with something to do now: a round due, or one waiting to be published."""
+    with db.read() as session:
+        busy = select(Round.project_id).where(Round.state == "running")
+        waiting = select(Round.project_id).where(Round.state == "publishing", Round.error.is_not(None))
+        return session.scalars(
+            select(Project.id).where(
+                Project.due.is_not(None) | Project.id.in_(waiting),
+                Project.retry_at.is_(None) | (Project.retry_at <= now()),
+                Project.id.not_in(busy),
+            )
+        ).all()
+
+
+def rollback(db: Database, models: ModelStore, project_id: int, version: str) -> None:
+    """Ask for a round that ranks with an earlier model, which then is the current one.
+
+    Raises ValueError, with the versions that can be used, if `version` has no stored model.
+    """
+    stored = models.versions(project_id)
+    with db.write() as session:
+        project = session.get_one(Project, project_id)
+        wanted = session.scalar(select(Round).where(Round.project_id == project_id, Round.version == version))
+        if wanted is None or version not in stored:
+            raise ValueError(f"no model {version!r} is stored; stored: {', '.join(sorted(stored)) or 'none'}")
+        project.due, project.due_reason, project.due_model = "rank", f"roll back to {version}", wanted.id
+
+
+def _store_predictions(session: Session, round_id: int, collected: Collected, ordered: Ordered) -> None:
+    place = {queued.id: (position, queued) for position, queued in enumerate(ordered.queue)}
+    rows = []
+    for sentence in _all(collected):
+        position, queued = place.get(sentence.id, (None, None))
+        spans = [[s.start, s.end, s.label, s.confidence] for s in ordered.predictions.get(sentence.id, [])]
+        rows.append(
+            {
+                "round_id": round_id,
+                "task_id": int(sentence.id),
+                "text_hash": text_hash(sentence.text),
+                "spans": spans,
+                "position": position,
+                "priority": queued.priority if queued and np.isfinite(queued.priority or 0) else None,
+                "holdout": queued.holdout if queued else False,
+            }
+        )
+    if rows:
+        session.execute(insert(Prediction), rows)
+
+
+def _all(collected: Collected) -> list[Sentence]:
+    return [*collected.pool, *collected.holdout_pool, *collected.labelled, *collected.holdout]
+
+
+def _metrics(collected: Collected, evaluation: Evaluation | None) -> dict[str, Any]:
+    labelled = [*collected.labelled, *collected.holdout]
+    return {
+        "train_sentences": len(collected.labelled),
+        "holdout_sentences": len(collected.holdout),
+        "labelled_words": sum(len(sentence) for sentence in labelled),
+        "pool_sentences": len(collected.pool) + len(collected.holdout_pool),
+        "evaluation": evaluation.as_json() if evaluation else None,
+    }
+
+
+def _recorder(db: Database, round_id: int) -> OnStep:
+    """Writes a round's progress, at most once a second within a step, with its sign of life."""
+    last_step, last_at = "", now()
+
+    def on_step(step: str, **detail: Any) -> None:
+        nonlocal last_step, last_at
+        at = now()
+        if step == last_step and at - last_at < timedelta(seconds=1):
+            return
+        last_step, last_at = step, at
+        with db.write() as session:
+            session.execute(
+                update(Round).where(Round.id == round_id).values(progress={"step": step, **detail}, heartbeat=at)
+            )
+
+    return on_step

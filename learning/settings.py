@@ -1,0 +1,111 @@
+"""All settings: of a project (environment or Label Studio's connection form) and of the whole backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from strategies import STRATEGIES, check, strategy
+from taggers import TAGGERS
+
+
+class ProjectSettings(BaseModel):
+    """How one project learns. Every field may stand in the environment (for all projects, upper case) or in the
+    connection form's extra parameters (for one project, as JSON)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tagger: str = Field("transformer", description="The model that learns: `transformer`, `flair-bilstm-crf` or `crf`.")
+    tagger_options: dict[str, Any] = Field({}, description='Options of the tagger, e.g. `{"epochs": 5}`.')
+    strategy: str = Field("mnlp", description="What to label next: see *How the order is made*.")
+    strategy_options: dict[str, Any] = Field({}, description='Options of the strategy, e.g. `{"total": true}`.')
+    round_size: int = Field(50, ge=1, description="Newly annotated tasks that start a round.")
+    holdout_share: float = Field(
+        0.1, ge=0, le=0.5, description="Share of the tasks that is queued at random and used for evaluation only."
+    )
+    dev_share: float = Field(
+        0.2, ge=0, le=0.5, description="Share of the labelled texts that a tagger with early stopping keeps to stop by."
+    )
+    control: str | None = Field(
+        None, description="Name of the label config's control tag to learn, if it has several (default: the first)."
+    )
+    keep_versions: int = Field(3, ge=1, description="Newest model versions kept on disk, besides the one in use.")
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> ProjectSettings:
+        """Refuse unknown names, and a strategy that needs what the tagger does not provide."""
+        if self.tagger not in TAGGERS:
+            raise ValueError(f"unknown tagger {self.tagger!r}; known: {', '.join(sorted(TAGGERS))}")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"unknown strategy {self.strategy!r}; known: {', '.join(sorted(STRATEGIES))}")
+        check(strategy(self.strategy, **self.strategy_options), TAGGERS[self.tagger].provides)
+        return self
+
+
+class Settings(ProjectSettings, BaseSettings):
+    """The backend's settings, from the environment or a `.env` file; the project's fields are defaults for all."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    label_studio_url: str | None = Field(
+        None, description="Address of Label Studio as this backend reaches it, e.g. `http://localhost:8080`."
+    )
+    label_studio_api_key: SecretStr | None = Field(
+        None, description="Token with which the queue is published; see *Connect it to your Label Studio*."
+    )
+    data_dir: Path = Field(Path("data"), description="Folder of the database, the models and the job queue.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL (default: SQLite in `DATA_DIR`).")
+    queue_url: str | None = Field(None, description="`redis://…` for the job queue (default: SQLite in `DATA_DIR`).")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(9090, description="Port to listen on.")
+    workers: int = Field(2, ge=1, description="Web processes.")
+    basic_auth_user: str | None = Field(None, description="User name that Label Studio and people must give.")
+    basic_auth_pass: SecretStr | None = Field(None, description="Password that belongs to it.")
+    trainer_threads: int | None = Field(None, ge=1, description="CPU threads of a training (default: all cores).")
+    log_level: str = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Settings:
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or neither")
+        if self.basic_auth_pass and not self.basic_auth_pass.get_secret_value().isascii():
+            raise ValueError("BASIC_AUTH_PASS: only ASCII characters arrive unchanged by basic authentication")
+        return self
+
+    def for_project(self, extra_params: dict[str, Any] | str | None) -> ProjectSettings:
+        """These defaults with a project's own extra parameters over them.
+
+        Raises ValueError, in words for the person who typed them, if they are no JSON object or do not fit.
+        """
+        defaults = {name: getattr(self, name) for name in ProjectSettings.model_fields}
+        extra = as_dict(extra_params)
+        for kind in ("tagger", "strategy"):
+            if extra.get(kind, defaults[kind]) != defaults[kind]:
+                defaults[f"{kind}_options"] = {}  # options belong to the one they were set for
+        try:
+            return ProjectSettings(**{**defaults, **extra})
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}"
+                for fault in error.errors()
+            )
+            raise ValueError(f"extra parameters of the connection: {faults}") from None
+
+
+def as_dict(extra_params: dict[str, Any] | str | None) -> dict[str, Any]:
+    """Extra parameters as Label Studio sends them: an object, or JSON of one. Raises ValueError for anything else."""
+    if isinstance(extra_params, str):
+        try:
+            extra_params = json.loads(extra_params) if extra_params.strip() else {}
+        except json.JSONDecodeError as error:
+            raise ValueError(f"extra parameters of the connection are not JSON: {error}") from None
+    if extra_params is None:
+        return {}
+    if not isinstance(extra_params, dict):
+        raise ValueError(f"extra parameters of the connection must be a JSON object, not {extra_params!r}")
+    return extra_params

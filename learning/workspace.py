@@ -1,0 +1,29 @@
+"""What a process needs to work on projects: settings, database, models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from learning.database import Database
+from learning.models import ModelStore
+from learning.settings import Settings
+
+
+@dataclass
+class Workspace:
+    """Opened once a process; the database and the model store are shared by its threads."""
+
+    settings: Settings
+
+    @cached_property
+    def db(self) -> Database:
+        """The database, its tables created."""
+        if self.settings.database_url:
+            return Database(self.settings.database_url)
+        return Database.in_folder(self.settings.data_dir)
+
+    @cached_property
+    def models(self) -> ModelStore:
+        """The stored models."""
+        return ModelStore(self.settings.data_dir / "models")

@@ -1,0 +1,225 @@
+"""The ML-backend class: what Label Studio sends is written down, what it asks is answered from the current version.
+
+No training happens here. `fit` marks a round as due; the trainer (`python -m server.trainer`) takes it from there.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any
+
+from label_studio_ml.model import LabelStudioMLBase
+from sqlalchemy.orm import Session
+
+from corpus import Sentence
+from labelstudio.documents import BadTask, Document, document
+from labelstudio.events import Event, read_event, record_of_task
+from labelstudio.publish import score_at
+from labelstudio.results import result_of
+from labelstudio.schema import Schema, read_schema
+from learning.database import Project
+from learning.intake import (
+    check_triggers,
+    delete_annotations,
+    delete_tasks,
+    find_project,
+    mark_due,
+    put_annotations,
+    put_tasks,
+)
+from learning.serving import Answer, Answers, answer, current_version
+from learning.settings import ProjectSettings, Settings, as_dict
+from learning.workspace import Workspace
+
+log = logging.getLogger("active_tagger")
+
+
+@cache
+def open_workspace() -> Workspace:
+    """The workspace of this process, by the settings of its environment."""
+    return Workspace(Settings())
+
+
+class ActiveTagger(LabelStudioMLBase):
+    """A tagger that learns while people annotate, and orders their queue.
+
+    Works in our own server and in the server of label-studio-ml 2.x: `project_id` is the whole key
+    "<id>.<created>" or the bare id. One instance a request, all state in the workspace.
+    """
+
+    def __init__(
+        self,
+        project_id: str | None = None,
+        label_config: str | None = None,
+        *,
+        workspace: Workspace | None = None,
+        **_: Any,
+    ) -> None:
+        self.workspace = workspace or open_workspace()
+        self.key = str(project_id or "")
+        self.config = label_config
+        super().__init__(project_id=project_id, label_config=None)
+        if self.key:
+            self.setup()
+
+    def setup(self) -> None:
+        """Make the project known, or take over its changed label config.
+
+        Raises UnsupportedConfig (a ValueError), with the remedy, for a config without spans over text.
+        """
+        if not self.key or self.config is None:
+            return
+        with self.workspace.db.write() as session:
+            project = find_project(session, self.key)
+            settings = self._settings(project) if project else self.workspace.settings
+            read_schema(self.config, settings.control)
+            if project is None:
+                project = Project(
+                    key=self.key,
+                    external_id=int(self.key.partition(".")[0]),
+                    label_config=self.config,
+                    connection={},
+                    extra_params={},
+                )
+                session.add(project)
+                mark_due(project, "rank", "connected")
+            elif project.label_config != self.config:
+                project.label_config = self.config
+                project.revision += 1
+                mark_due(project, "fit", "the label config has changed")
+            version = current_version(session, project)
+        if hasattr(self, "set"):  # label-studio-ml 2.x answers /setup from there
+            self.set("model_version", version)
+
+    def connect(self, hostname: str, access_token: str) -> None:
+        """Remember where Label Studio says it is, and the token it lends: a best effort beside our own settings."""
+        with self.workspace.db.write() as session:
+            project = self._project(session)
+            told = {"hostname": hostname, "access_token": access_token}
+            if project.connection != told:
+                project.connection = told
+
+    def set_extra_params(self, extra_params: dict[str, Any] | str | None) -> None:
+        """Take over a project's own settings, typed into the connection form.
+
+        Raises ValueError, in words for the person who typed them; the settings in force stay.
+        """
+        told = as_dict(extra_params)
+        wanted = self.workspace.settings.for_project(told)
+        with self.workspace.db.write() as session:
+            project = self._project(session)
+            read_schema(project.label_config, wanted.control)
+            if project.extra_params != told:
+                before = self._settings(project)
+                learns_anew = any(
+                    getattr(before, name) != getattr(wanted, name)
+                    for name in ("tagger", "tagger_options", "control", "dev_share", "seed")
+                )
+                project.extra_params, project.notice = told, None
+                mark_due(project, "fit" if learns_anew else "rank", "the settings have changed")
+
+    @property
+    def version(self) -> str:
+        """The version that answers at present."""
+        with self.workspace.db.read() as session:
+            project = find_project(session, self.key)
+            return current_version(session, project) if project else "untrained"
+
+    def predict(
+        self, tasks: list[dict[str, Any]], context: dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[dict[str, Any]]:
+        """Spans, score (ascending: label sooner) and version for each task; one result per task, same order, always.
+
+        A task whose text cannot be read gets an empty result with the highest score, and a line in the log.
+        """
+        with self.workspace.db.write() as session:
+            project = self._project(session)
+            settings = self._settings(project)
+            records = [record_of_task(task) for task in tasks if _has_birth(task)]
+            put_tasks(session, project, records, settings.seed)
+        schema = read_schema(self.config or project.label_config, settings.control)
+        documents = [_read(schema, task) for task in tasks]
+        readable = [i for i, doc in enumerate(documents) if doc is not None]
+        sentences = [Sentence.from_text(str(_id(tasks[i])), documents[i].text) for i in readable]  # type: ignore[union-attr]
+        answers = answer(self.workspace, project, sentences)
+        results = [_unreadable(answers.version) for _ in tasks]
+        for i, item in zip(readable, answers.items, strict=True):
+            results[i] = _result(schema, documents[i], item, answers)  # type: ignore[arg-type]
+        return results
+
+    def fit(self, event: str, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Write down what has happened and, when a trigger is met, that a round is due. Returns at once.
+
+        Raises BadEvent (a ValueError) for a payload that is not Label Studio's.
+        """
+        happened = read_event({**data, "action": event})
+        with self.workspace.db.write() as session:
+            project = self._project(session)
+            _write_down(session, project, happened, self._settings(project))
+            return {"due": project.due, "reason": project.due_reason}
+
+    def _project(self, session: Session) -> Project:
+        project = find_project(session, self.key)
+        if project is None:
+            raise LookupError(
+                f"project {self.key!r} is not known here: connect this backend in the project's settings (Model)"
+            )
+        return project
+
+    def _settings(self, project: Project) -> ProjectSettings:
+        """The project's settings; the backend's own if they no longer fit, so that nothing that arrives is lost."""
+        try:
+            return self.workspace.settings.for_project(project.extra_params)
+        except ValueError as error:
+            project.notice = f"{error}; until this is mended the backend's own settings are used"
+            log.warning("project %s: %s", project.key, project.notice)
+            return self.workspace.settings
+
+
+def _write_down(session: Session, project: Project, happened: Event, settings: ProjectSettings) -> None:
+    if happened.tasks and put_tasks(session, project, happened.tasks, settings.seed):
+        mark_due(project, "rank", "new or changed tasks")
+    put_annotations(session, project, happened.annotations)
+    if happened.deleted_annotations:
+        delete_annotations(session, project, happened.deleted_annotations)
+    if happened.deleted_tasks:
+        delete_tasks(session, project, happened.deleted_tasks)
+    if happened.label_config and happened.label_config != project.label_config:
+        project.label_config = happened.label_config
+        project.revision += 1
+        mark_due(project, "fit", "the label config has changed")
+    if happened.start_training:
+        mark_due(project, "fit", "training was asked for")
+        project.retry_at = None
+    check_triggers(session, project, settings)
+
+
+def _has_birth(task: dict[str, Any]) -> bool:
+    return isinstance(task.get("id"), int) and bool(task.get("created_at")) and isinstance(task.get("data"), dict)
+
+
+def _id(task: dict[str, Any]) -> int:
+    return task["id"] if isinstance(task.get("id"), int) else -1
+
+
+def _read(schema: Schema, task: dict[str, Any]) -> Document | None:
+    try:
+        return document(schema, task.get("data") or {})
+    except BadTask as error:
+        log.warning("task %s: %s", task.get("id"), error)
+        return None
+
+
+def _result(schema: Schema, doc: Document, item: Answer, answers: Answers) -> dict[str, Any]:
+    queued = item.position is not None
+    score = score_at(item.position, answers.queue_length) if queued else item.sureness
+    return {
+        "result": result_of(schema, doc, item.spans),
+        "score": score,
+        "model_version": answers.version,
+    }
+
+
+def _unreadable(version: str) -> dict[str, Any]:
+    return {"result": [], "score": 1.0, "model_version": version}

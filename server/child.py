@@ -1,0 +1,88 @@
+"""The work of one job, in a process of its own: finish the round that waits, or run the one that is due."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from contextlib import suppress
+from functools import cache
+
+from sqlalchemy import select
+
+from labelstudio.client import LabelStudioError
+from learning import rounds
+from learning.database import Project, Round
+from learning.settings import Settings
+from learning.workspace import Workspace
+from server.live import LiveVenue
+from server.logs import set_up_logging
+
+log = logging.getLogger("active_tagger")
+
+
+@cache
+def prepare() -> Workspace:
+    """Once a process: settings, logging, a low priority so that requests are answered meanwhile."""
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    settings = Settings()
+    set_up_logging(settings.log_level)
+    with suppress(OSError):
+        os.nice(10)
+    if settings.trainer_threads:
+        import torch
+
+        torch.set_num_threads(settings.trainer_threads)
+    return Workspace(settings)
+
+
+def work(project_id: int) -> None:
+    """Run and publish what a project is waiting for. Every failure is recorded on its round, none is raised."""
+    workspace = prepare()
+    db = workspace.db
+    with db.read() as session:
+        project = session.get_one(Project, project_id)
+        try:
+            settings = workspace.settings.for_project(project.extra_params)
+        except ValueError as error:
+            log.error("project %s: %s; the backend's own settings are used", project.key, error)
+            settings = workspace.settings
+    venue = LiveVenue(workspace, project_id, settings)
+    round_id = rounds.claim(db, project_id)
+    if round_id is None:
+        with db.read() as session:
+            round_id = session.scalar(
+                select(Round.id).where(Round.project_id == project_id, Round.state == "publishing")
+            )
+        if round_id is None:
+            return
+    else:
+        try:
+            rounds.run(db, workspace.models, round_id, venue, settings)
+        except Exception as error:
+            log.exception("project %s: round %s failed", project.key, round_id)
+            rounds.fail(db, round_id, _words(error), transient=isinstance(error, OSError))
+            return
+    try:
+        rounds.publish(db, workspace.models, round_id, venue, settings)
+    except Exception as error:
+        log.exception("project %s: round %s could not be published", project.key, round_id)
+        rounds.fail(db, round_id, _words(error), transient=True)
+        return
+    with db.read() as session:
+        waiting = session.get_one(Project, project_id).due is not None
+    if not waiting:
+        with suppress(LabelStudioError):  # the next round's turn
+            venue.clean_up()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the trainer that started it is gone: another one will start the round again."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:2_000]

@@ -1,0 +1,61 @@
+"""The trainer: `python -m server.trainer` looks for projects with something to do and runs their rounds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from learning import rounds
+from learning.settings import Settings
+from learning.workspace import Workspace
+from server.jobs import Rounds, open_queue
+from server.logs import set_up_logging
+
+log = logging.getLogger("active_tagger")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks for due projects: the mark in the database is the only trigger, none can be lost."""
+
+
+def main() -> None:
+    """Run until told to stop."""
+    settings = Settings()
+    set_up_logging(settings.log_level)
+    workspace = Workspace(settings)
+    queue, runner = open_queue(settings), Rounds(workspace)
+    queued: set[int] = set()
+
+    @queue.task()  # type: ignore[untyped-decorator]
+    def round_job(project_id: int) -> None:
+        try:
+            runner.run(project_id)
+        finally:
+            queued.discard(project_id)
+
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(LOOK_EVERY):
+            try:
+                for round_id in rounds.interrupt_dead(workspace.db):
+                    log.warning("round %s was interrupted; it will be started again", round_id)
+                for project_id in rounds.ready(workspace.db):
+                    if project_id not in queued:
+                        queued.add(project_id)
+                        round_job(project_id)
+            except Exception:
+                log.exception("looking for due projects failed; trying again")
+
+    queue.flush()  # whatever an earlier trainer left queued is still due in the database
+    consumer = queue.create_consumer(workers=1, periodic=False, check_worker_health=True)
+    threading.Thread(target=watch, daemon=True).start()
+    log.info("trainer ready")
+    try:
+        consumer.run()
+    finally:
+        stop.set()
+        runner.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+import multiprocessing
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from corpus import Span
+from learning import rounds
+from learning.database import Prediction, Project, Round, now
+from learning.intake import mark_due
+from learning.serving import answer
+from learning.venue import Collected
+from learning.workspace import Workspace
+from tests.learning.texts import texts
+
+
+class ListVenue:
+    """A venue whose sentences are lists, and which remembers what was published."""
+
+    def __init__(self, labelled: int, *, total: int = 60) -> None:
+        everything = texts(total)
+        self.collected = Collected(
+            everything[:labelled], [], [s.unlabelled() for s in everything[labelled:]], [], ["task 3: odd"], 7
+        )
+        self.published: dict[str, tuple[list[str], dict[str, list[Span]]]] = {}
+        self.broken: Exception | None = None
+
+    def collect(self):
+        return self.collected
+
+    def publish(self, version, queue, predictions):
+        if self.broken:
+            raise self.broken
+        self.published[version] = (list(queue), dict(predictions))
+
+
+def due(workspace, project, kind="fit"):
+    with workspace.db.write() as session:
+        mark_due(session.get_one(Project, project), kind, "test")
+
+
+def whole_round(workspace, project, venue, kind="fit") -> Round:
+    due(workspace, project, kind)
+    round_id = rounds.claim(workspace.db, project)
+    assert round_id is not None
+    rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    return get(workspace, round_id)
+
+
+def get(workspace, round_id) -> Round:
+    with workspace.db.read() as session:
+        return session.get_one(Round, round_id)
+
+
+def current(workspace, project) -> Round | None:
+    with workspace.db.read() as session:
+        mine = session.get_one(Project, project)
+        return session.get(Round, mine.current_round_id) if mine.current_round_id else None
+
+
+def test_a_round_from_annotations_to_the_queue(workspace, project):
+    venue = ListVenue(40)
+    done = whole_round(workspace, project, venue)
+    assert (done.kind, done.state, done.number, done.revision) == ("fit", "done", 1, 7)
+    assert done.metrics["train_sentences"] == 40
+    assert done.metrics["evaluation"]["f1"] > 0.8
+    assert done.problems == ["task 3: odd"]
+    queue, predictions = venue.published[done.version]
+    assert sorted(map(int, queue)) == list(range(41, 61))
+    assert set(predictions) == {s.id for s in texts(60)}
+    found = workspace.models.load(project, done.version).predict(venue.collected.pool)
+    assert [predictions[s.id] for s in venue.collected.pool] == found
+    assert current(workspace, project).id == done.id
+
+
+def test_same_seed_same_round(workspace, project, tmp_path):
+    other = Workspace(workspace.settings.model_copy(update={"data_dir": tmp_path / "other"}))
+    with other.db.write() as session:
+        session.add(Project(id=project, key="2.1700000000", external_id=2, label_config="<View/>"))
+    venue = ListVenue(30)
+    first = whole_round(workspace, project, venue)
+    (published,) = venue.published.values()
+    second = whole_round(other, project, venue)
+    assert first.metrics == second.metrics
+    assert venue.published[second.version] == published
+
+
+def test_before_any_label_the_queue_is_random(workspace, project):
+    venue = ListVenue(0)
+    done = whole_round(workspace, project, venue, "rank")
+    assert (done.kind, done.state, done.model_round_id) == ("cold start", "done", None)
+    assert sorted(map(int, venue.published[done.version][0])) == list(range(1, 61))
+
+
+def test_a_project_that_comes_with_labels_trains_at_once(workspace, project):
+    assert whole_round(workspace, project, ListVenue(9), "rank").kind == "cold start"
+    assert whole_round(workspace, project, ListVenue(10), "rank").kind == "fit"
+
+
+def test_ranking_again_keeps_the_model(workspace, project):
+    venue = ListVenue(30)
+    fitted = whole_round(workspace, project, venue)
+    ranked = whole_round(workspace, project, venue, "rank")
+    assert (ranked.kind, ranked.model_round_id) == ("rank", fitted.id)
+    assert ranked.metrics["evaluation"] == fitted.metrics["evaluation"]
+    assert venue.published[ranked.version][1] == venue.published[fitted.version][1]
+    assert workspace.models.versions(project) == {fitted.version}
+
+
+def test_only_one_round_is_claimed_and_the_mark_is_taken_off(workspace, project):
+    assert rounds.claim(workspace.db, project) is None
+    due(workspace, project)
+    assert rounds.ready(workspace.db) == [project]
+    assert rounds.claim(workspace.db, project) is not None
+    due(workspace, project)  # while it runs
+    assert rounds.claim(workspace.db, project) is None
+    assert rounds.ready(workspace.db) == []
+
+
+def claim_in_another_process(url, project, results):
+    from learning.database import Database
+
+    results.put(rounds.claim(Database(url), project))
+
+
+def test_of_many_processes_one_claims(workspace, project):
+    due(workspace, project)
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    url = str(workspace.db.engine.url)
+    processes = [context.Process(target=claim_in_another_process, args=[url, project, results]) for _ in range(3)]
+    for process in processes:
+        process.start()
+    claims = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_publishing_that_fails_is_repeated_without_training(workspace, project):
+    venue = ListVenue(20)
+    before = whole_round(workspace, project, venue)
+    venue.broken = ConnectionError("Label Studio is gone")
+    due(workspace, project)
+    round_id = rounds.claim(workspace.db, project)
+    rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    with pytest.raises(ConnectionError):
+        rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    rounds.fail(workspace.db, round_id, "gone", transient=True)
+    assert get(workspace, round_id).state == "publishing"
+    assert current(workspace, project).id == before.id
+    assert rounds.ready(workspace.db) == []  # it waits a while
+    with workspace.db.write() as session:
+        session.get_one(Project, project).retry_at = now() - timedelta(seconds=1)
+    assert rounds.ready(workspace.db) == [project]
+    venue.broken = None
+    rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    assert current(workspace, project).id == round_id
+    assert get(workspace, round_id).error is None
+
+
+def test_a_failed_round_waits_longer_each_time(workspace, project):
+    waits = []
+    for _ in range(3):
+        due(workspace, project)
+        round_id = rounds.claim(workspace.db, project)
+        rounds.fail(workspace.db, round_id, "disk full", transient=True)
+        with workspace.db.write() as session:
+            mine = session.get_one(Project, project)
+            assert (mine.due, session.get_one(Round, round_id).state) == ("fit", "failed")
+            waits.append(mine.retry_at - now())
+    assert waits == sorted(waits)
+    assert waits[2] > 1.5 * waits[1] > 2 * waits[0]
+
+
+def test_a_lasting_failure_is_not_tried_again_by_itself(workspace, project):
+    due(workspace, project)
+    rounds.fail(workspace.db, rounds.claim(workspace.db, project), "no such option", transient=False)
+    with workspace.db.read() as session:
+        assert session.get_one(Project, project).due is None
+
+
+def test_a_dead_rounds_work_is_taken_up_again(workspace, project):
+    due(workspace, project)
+    round_id = rounds.claim(workspace.db, project)
+    assert rounds.interrupt_dead(workspace.db) == []  # this process is alive
+    dead = multiprocessing.get_context("spawn").Process(target=int)
+    dead.start()
+    dead.join()
+    with workspace.db.write() as session:
+        this = session.get_one(Round, round_id)
+        this.owner = f"{this.owner.rpartition(':')[0]}:{dead.pid}"
+    assert rounds.interrupt_dead(workspace.db) == [round_id]
+    assert get(workspace, round_id).state == "interrupted"
+    assert rounds.ready(workspace.db) == [project]
+    assert whole_round(workspace, project, ListVenue(20)).state == "done"
+
+
+def test_a_round_on_another_machine_is_dead_without_a_heartbeat(workspace, project):
+    due(workspace, project)
+    round_id = rounds.claim(workspace.db, project)
+    with workspace.db.write() as session:
+        session.get_one(Round, round_id).owner = "elsewhere:1"
+    assert rounds.interrupt_dead(workspace.db) == []
+    with workspace.db.write() as session:
+        session.get_one(Round, round_id).heartbeat = now() - 2 * rounds.HEARTBEAT_LIMIT
+    rounds.beat(workspace.db, round_id)
+    assert rounds.interrupt_dead(workspace.db) == []
+    with workspace.db.write() as session:
+        session.get_one(Round, round_id).heartbeat = now() - 2 * rounds.HEARTBEAT_LIMIT
+    assert rounds.interrupt_dead(workspace.db) == [round_id]
+
+
+def test_rolling_back_serves_the_earlier_model(workspace, project):
+    venue = ListVenue(15)
+    old = whole_round(workspace, project, venue)
+    venue.collected = ListVenue(50).collected
+    new = whole_round(workspace, project, venue)
+    rounds.rollback(workspace.db, workspace.models, project, old.version)
+    round_id = rounds.claim(workspace.db, project)
+    rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    back = current(workspace, project)
+    assert (back.kind, back.model_round_id) == ("rank", old.id)
+    predicted = workspace.models.load(project, old.version).predict([s.unlabelled() for s in texts(60)])
+    assert [venue.published[back.version][1][s.id] for s in texts(60)] == predicted
+    with pytest.raises(ValueError, match=new.version):
+        rounds.rollback(workspace.db, workspace.models, project, "v99")
+
+
+def test_old_models_and_predictions_go_but_the_one_in_use_stays(workspace, project):
+    venue = ListVenue(12)
+    settings = workspace.settings.model_copy(update={"keep_versions": 2})
+    workspace.settings = settings
+    fitted = [whole_round(workspace, project, venue) for _ in range(4)]
+    assert workspace.models.versions(project) == {this.version for this in fitted[2:]}
+    with workspace.db.read() as session:
+        assert {p.round_id for p in session.scalars(select(Prediction))} == {fitted[3].id}
+    rounds.rollback(workspace.db, workspace.models, project, fitted[2].version)
+    round_id = rounds.claim(workspace.db, project)
+    rounds.run(workspace.db, workspace.models, round_id, venue, settings)
+    rounds.publish(workspace.db, workspace.models, round_id, venue, settings)
+    assert fitted[2].version in workspace.models.versions(project)
+
+
+def test_answers_come_from_the_store_and_by_inference_for_other_texts(workspace, project):
+    venue = ListVenue(40)
+    done = whole_round(workspace, project, venue)
+    queue, predictions = venue.published[done.version]
+    with workspace.db.read() as session:
+        mine = session.get_one(Project, project)
+    known = venue.collected.pool[3]
+    changed = texts(1, seed=5)[0]
+    stranger = type(changed)(known.id, changed.text, changed.words)  # the id of one task, the text of another
+    answers = answer(workspace, mine, [known.unlabelled(), stranger, texts(60)[0].unlabelled()])
+    assert answers.version == done.version
+    assert answers.queue_length == len(queue)
+    assert (answers.items[0].position, answers.items[0].spans) == (queue.index(known.id), predictions[known.id])
+    tagger = workspace.models.load(project, done.version)
+    assert (answers.items[1].position, answers.items[1].spans) == (None, tagger.predict([stranger])[0])
+    assert 0 <= answers.items[1].sureness <= 1
+    assert answers.items[2].position is None
+
+
+def test_a_model_is_whole_or_not_there(workspace, project, monkeypatch):
+    venue = ListVenue(20)
+    due(workspace, project)
+    round_id = rounds.claim(workspace.db, project)
+
+    def full(self, folder):
+        (folder / "half").write_bytes(b"x")
+        raise OSError(28, "No space left on device")
+
+    from taggers.crf import CRFTagger
+
+    monkeypatch.setattr(CRFTagger, "_write", full)
+    with pytest.raises(OSError, match="No space"):
+        rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    assert workspace.models.versions(project) == set()
