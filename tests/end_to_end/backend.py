@@ -1,0 +1,103 @@
+"""The real backend for tests: `python -m server` with its web processes and its trainer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parents[2]
+
+
+class RunningBackend:
+    """All processes of one backend on a free port, its data in `folder`."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.log = folder / "backend.log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("LABEL_STUDIO")}
+        self.environment = {
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "DATA_DIR": str(folder / "data"),
+            "TAGGER": "crf",
+            **settings,
+        }
+        self.start()
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "server"],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.wait_for(lambda: httpx.get(f"{self.url}/health", timeout=2).status_code == 200, "health", 60)
+
+    def stop(self) -> None:
+        """Stop all processes in good order."""
+        self.process.terminate()
+        self.process.wait(timeout=60)
+
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+        """Ask until `condition` gives something true; fails with the log's end."""
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            try:
+                if found := condition():
+                    return found
+            except (httpx.HTTPError, LookupError):
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"{what}: not within {seconds} s\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def project(self, project_id: int) -> dict[str, Any]:
+        """One project's state, as /status.json tells it."""
+        states = httpx.get(f"{self.url}/status.json", timeout=30).json()["projects"]
+        return next((state for state in states if state["id"] == project_id), {})
+
+    def round_after(self, project_id: int, number: int = 0, kind: str | None = None, seconds: float = 180) -> dict:
+        """Wait for a finished round with a number above `number`; its state."""
+
+        def finished() -> dict[str, Any] | None:
+            for this in self.project(project_id)["rounds"]:
+                if this["number"] > number and this["state"] == "done" and kind in (None, this["kind"]):
+                    return this
+            return None
+
+        return self.wait_for(finished, f"a round after {number} of project {project_id}", seconds)
+
+    def newest(self, project_id: int) -> int:
+        """The highest round number so far."""
+        return max((this["number"] for this in self.project(project_id).get("rounds", [])), default=0)
+
+    def trainer(self) -> list[psutil.Process]:
+        """The trainer and its children."""
+        for child in psutil.Process(self.process.pid).children():
+            if "server.trainer" in child.cmdline():
+                return [child, *child.children(recursive=True)]
+        raise LookupError("no trainer is running")
+
+    def kill_trainer(self) -> None:
+        """SIGKILL to the trainer and every child."""
+        for process in self.trainer():
+            process.send_signal(signal.SIGKILL)
