@@ -212,11 +212,10 @@ def _read(schema: Schema, task: dict[str, Any]) -> Document | None:
 
 
 def _result(schema: Schema, doc: Document, item: Answer, answers: Answers) -> dict[str, Any]:
-    queued = item.position is not None
-    score = score_at(item.position, answers.queue_length) if queued else item.sureness
+    place = item.position
     return {
         "result": result_of(schema, doc, item.spans),
-        "score": score,
+        "score": item.sureness if place is None else score_at(place, answers.queue_length),
         "model_version": answers.version,
     }
 

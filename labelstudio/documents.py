@@ -123,9 +123,7 @@ class Runs(Document):
         i = bisect_right(self._runs, start, key=lambda run: run.end)
         j = bisect_left(self._runs, end, key=lambda run: run.start) - 1
         if i > j:
-            raise BadRegion(
-                f"[{start}, {end}) covers nothing but line breaks between two pieces of the text."
-            )
+            raise BadRegion(f"[{start}, {end}) covers nothing but line breaks between two pieces of the text.")
         first, last = self._runs[i], self._runs[j]
         return first, max(0, start - first.start), last, min(len(last.text), end - last.start)
 
@@ -221,11 +219,7 @@ class HyperText(Runs):
         path = re.sub(r"(?<=[^\]/])(?=/|$)", "[1]", path)
         run = self._by_path.get(path)
         inside = path.rstrip("/") + "/"
-        return (
-            run
-            or next((run for run in self._runs if run.path.startswith(inside)), None)
-            or super()._run(path)
-        )
+        return run or next((run for run in self._runs if run.path.startswith(inside)), None) or super()._run(path)
 
     def _locate_counted(self, value: dict[str, Any]) -> tuple[int, int]:
         offsets = value.get("globalOffsets")
@@ -233,9 +227,7 @@ class HyperText(Runs):
             raise BadRegion("The region has no globalOffsets.")
         start, end = _offset(offsets, "start"), _offset(offsets, "end")
         if not 0 <= start < end <= self._counted:
-            raise BadRegion(
-                f"globalOffsets [{start}, {end}) lie outside the page, which counts {self._counted}."
-            )
+            raise BadRegion(f"globalOffsets [{start}, {end}) lie outside the page, which counts {self._counted}.")
         i = bisect_right(self._runs, start, key=lambda run: run.counted_end)
         j = bisect_left(self._runs, end, key=lambda run: run.counted) - 1
         if i > j:

@@ -41,9 +41,7 @@ def read_event(payload: Mapping[str, Any]) -> Event:
         BadEvent: if it names no action, or lacks what its action promises.
     """
     if not isinstance(payload, Mapping) or not isinstance(payload.get("action"), str):
-        raise BadEvent(
-            "The webhook's payload should be a JSON object with an `action`. Is Label Studio its sender?"
-        )
+        raise BadEvent("The webhook's payload should be a JSON object with an `action`. Is Label Studio its sender?")
     action = payload["action"]
     try:
         return _read(action, payload)
@@ -115,9 +113,7 @@ def record_of_annotation(json: Any, task_id: int | None = None) -> AnnotationRec
         raise BadRecord(f"Annotation {id} does not say which task it belongs to.")
     result = json.get("result")
     if not isinstance(result, list):
-        raise BadRecord(
-            f"Annotation {id} of task {task} should have a list as `result`, and has {result!r:.80}."
-        )
+        raise BadRecord(f"Annotation {id} of task {task} should have a list as `result`, and has {result!r:.80}.")
     author = json.get("completed_by")
     if isinstance(author, Mapping):
         author = author.get("id")

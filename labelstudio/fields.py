@@ -64,9 +64,7 @@ def _string(found: Any, where: str, tag: str) -> str:
     if isinstance(found, int | float) and not isinstance(found, bool):
         return str(int(found)) if found == found and abs(found) < 1e16 and found == int(found) else str(found)
     kind = "null" if found is None else f"of type {type(found).__name__}"
-    raise BadTask(
-        f"The task's {where} is {kind}; {tag} needs a string. Import the task again with its text there."
-    )
+    raise BadTask(f"The task's {where} is {kind}; {tag} needs a string. Import the task again with its text there.")
 
 
 def _decoded(text: str, schema: Schema) -> str:

@@ -6,9 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from labelstudio.client import LabelStudio, LabelStudioError, Refused
 
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"
@@ -29,19 +26,12 @@ class Published:
     """Id of the Data Manager tab that shows the queue."""
 
 
-def scores(order: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Turn a ranking into Label Studio's score, which its queue serves in ascending order.
-
-    `order` (N,) holds the indices 0…N-1, the one to label first in front. Returns (N,) float64, indexed as
-    the pool is: distinct values in [0, 1), 0 for the first in the order.
-    """
-    found = np.empty(len(order), dtype=np.float64)
-    found[order] = np.arange(len(order)) / max(len(order), 1)
-    return found
-
-
 def score_at(place: int, length: int) -> float:
-    """The score of one place (0 first) of a queue, for an answer on request."""
+    """Turn a place in the queue (0 first, of `length`) into Label Studio's score, in [0, 1).
+
+    Label Studio serves the lowest score first and gives equal ones no order: places, unlike a strategy's own figures,
+    are never equal.
+    """
     return place / max(length, 1)
 
 
@@ -77,20 +67,6 @@ def publish(
     if sampling and project.sampling != UNCERTAINTY_SAMPLING:
         client.set_sampling(project_id, UNCERTAINTY_SAMPLING)
     return Published(version, created, vanished, client.ensure_tab(project_id))
-
-
-def add(client: LabelStudio, project_id: int, predictions: Sequence[dict[str, Any]]) -> int:
-    """Import predictions of tasks that came after their version was published; returns how many.
-
-    For tasks that hold none of that version yet: Label Studio would keep both.
-    """
-    remaining = list(predictions)
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return _import(client, project_id, remaining)
-        except Refused as refusal:
-            remaining = _still_there(client, project_id, remaining, refusal)
-    return _import(client, project_id, remaining)
 
 
 def clean_up(client: LabelStudio, project_id: int, ours: Collection[str], keep: Collection[str]) -> list[str]:

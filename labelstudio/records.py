@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class AnnotationRecord:
-    """A submitted annotation. `result` is Label Studio's own JSON, kept so that a changed label config can re-read it."""
+    """A submitted annotation. `result` is Label Studio's own JSON, so that a changed config can re-read it."""
 
     id: int
     task_id: int

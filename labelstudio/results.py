@@ -37,9 +37,7 @@ def spans_of(
     spans: set[Span] = set()
     problems: list[str] = []
     for region in result:
-        name = (
-            f"Task {task_id}, region {region.get('id')!r}" if isinstance(region, dict) else f"Task {task_id}"
-        )
+        name = f"Task {task_id}, region {region.get('id')!r}" if isinstance(region, dict) else f"Task {task_id}"
         try:
             found, unknown = _read_region(schema, doc, region)
         except BadRegion as problem:

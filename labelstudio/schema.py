@@ -80,9 +80,7 @@ def read_schema(label_config: str, control: str | None = None) -> Schema:
     if control in schemas:
         return schemas[control]
     candidates = ", ".join(map(repr, schemas)) or "none"
-    what = (
-        f"cannot be used: {refused[control]}" if control in refused else "does not exist in the label config"
-    )
+    what = f"cannot be used: {refused[control]}" if control in refused else "does not exist in the label config"
     raise UnsupportedConfig(
         f"The labelling tag {control!r} {what}. Tags that can be used: {candidates}. {SUPPORTED} "
         "Set `control` to one of them, or leave it out to use the first."
@@ -93,8 +91,7 @@ def _parse(label_config: str) -> Any:
     """The SDK's view of the config, after making sure that it is harmless XML."""
     if not isinstance(label_config, str) or not label_config.strip():
         raise UnsupportedConfig(
-            f"The label config is empty. {SUPPORTED} "
-            "Write one in the project's Settings > Labeling Interface."
+            f"The label config is empty. {SUPPORTED} Write one in the project's Settings > Labeling Interface."
         )
     if len(label_config) > MAX_CONFIG:
         raise UnsupportedConfig(
@@ -121,9 +118,7 @@ def _read_control(tag: Any, objects: dict[str, Any], names: tuple[str, ...]) -> 
     shown = f"<{tag.tag} name={tag.name!r} toName={','.join(tag.to_name)!r}>"
     if tag.tag.lower() not in CONTROLS:
         return f"{shown}, which does not label spans of a text"
-    target = next(
-        (objects[name] for name in tag.to_name if name in objects and _is_text(objects[name])), None
-    )
+    target = next((objects[name] for name in tag.to_name if name in objects and _is_text(objects[name])), None)
     if target is None:
         others = ", ".join(f"<{objects[name].tag}>" for name in tag.to_name if name in objects)
         return f"{shown} over {others or 'a tag that does not exist'}"

@@ -113,7 +113,7 @@ def _model(
     """The model to rank with, its evaluation if it is new, and the round it comes from; None before there is one."""
     with db.read() as session:
         earlier = _model_round(session, this)
-    enough = len(collected.labelled) >= settings.round_size
+    enough = len(collected.labelled) + len(collected.holdout) >= settings.round_size
     if collected.labelled and (this.kind == "fit" or (earlier is None and enough)):
         tagger = fit(collected.labelled, settings, rng, on_step)
         evaluation = evaluate(tagger, collected, settings, rng, on_step)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 
 from corpus import Sentence, Span
+from corpus.tags import encode
 from labelstudio.client import LabelStudio, LabelStudioError, Unauthorized, Unreachable
 from labelstudio.documents import BadTask, Document, document
 from labelstudio.publish import clean_up, publish, score_at
@@ -142,14 +143,21 @@ class LiveVenue:
                 select(Annotation).where(Annotation.project_id == project.id, ~Annotation.deleted)
             ):
                 by_task.setdefault(row.task_id, []).append(_record(row))
+        annotated = {task.id: chosen(by_task.get(task.id, [])) for task in tasks}
+        truths = {id for id, annotation in annotated.items() if annotation and annotation.ground_truth}
+        if 2 * len(truths) > sum(annotation is not None for annotation in annotated.values()):
+            truths = set()  # Label Studio marks every imported annotation so: then it singles out nothing
         collected = Collected([], [], [], [], [], revision)
         for task in tasks:
-            self._place(task, chosen(by_task.get(task.id, [])), schema, collected)
+            evaluated = task.id in truths or task.draw < self.settings.holdout_share
+            self._place(task, annotated[task.id], evaluated, schema, collected)
         for problem in collected.problems[:20]:
             log.warning("project %s: %s", project.key, problem)
         return collected
 
-    def _place(self, task: Task, annotation: AnnotationRecord | None, schema: Schema, collected: Collected) -> None:
+    def _place(
+        self, task: Task, annotation: AnnotationRecord | None, evaluated: bool, schema: Schema, collected: Collected
+    ) -> None:
         """Put a task's sentence into the list it belongs to."""
         try:
             doc = document(schema, task.data)
@@ -157,14 +165,13 @@ class LiveVenue:
             collected.problems.append(f"task {task.id}: {error}")
             return
         sentence = Sentence.from_text(str(task.id), doc.text)
-        held_out = task.draw < self.settings.holdout_share
         if annotation is None:
-            (collected.holdout_pool if held_out else collected.pool).append(sentence)
+            (collected.holdout_pool if evaluated else collected.pool).append(sentence)
             return
         spans, problems = spans_of(schema, doc, annotation.result, task.id)
-        collected.problems.extend(problems)
-        evaluated = held_out or annotation.ground_truth
-        (collected.holdout if evaluated else collected.labelled).append(sentence.labelled(spans))
+        sentence = sentence.labelled(spans)
+        collected.problems.extend([*problems, *encode(sentence).problems])
+        (collected.holdout if evaluated else collected.labelled).append(sentence)
 
     def _documents(self) -> tuple[Schema, dict[int, Document]]:
         with self.workspace.db.read() as session:

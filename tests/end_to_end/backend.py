@@ -80,6 +80,7 @@ class RunningBackend:
 
         def finished() -> dict[str, Any] | None:
             for this in self.project(project_id)["rounds"]:
+                assert this["number"] <= number or this["state"] != "failed", this["error"]
                 if this["number"] > number and this["state"] == "done" and kind in (None, this["kind"]):
                     return this
             return None

@@ -167,7 +167,7 @@ def test_the_hold_out_is_queued_at_random_and_evaluated_on(label_studio, backend
 def test_a_killed_trainer_loses_nothing(label_studio, backend):
     """(d) SIGKILL to the trainer and its child in the middle of a round."""
     project = Annotated(label_studio, "kill", 60, 0)
-    parameters = {"tagger": "transformer", "tagger_options": {"epochs": 20}, "round_size": 25}
+    parameters = {"tagger": "transformer", "tagger_options": {"epochs": 4}, "round_size": 25}
     label_studio.connect_backend(project.id, backend.url, parameters)
     backend.round_after(project.id)
     tasks = list(project.by_task)
@@ -183,7 +183,7 @@ def test_a_killed_trainer_loses_nothing(label_studio, backend):
     backend.kill_trainer()
     for task in tasks[25:28]:  # people go on annotating
         project.annotate(task)
-    done = backend.round_after(project.id, number, "fit")
+    done = backend.round_after(project.id, number, "fit", seconds=300)
     states = {this["number"]: this["state"] for this in backend.project(project.id)["rounds"]}
     assert states[number] == "interrupted"
     kept = {a.task_id for a in stored_annotations(backend) if a.task_id in project.by_task}
@@ -343,7 +343,7 @@ def send_annotation(backend: RunningBackend, project: Annotated, key: str, task:
 def test_requests_are_answered_in_time_while_a_round_trains(label_studio, backend):
     """Label Studio's own limits, with both cores busy: /health 1 s, /webhook 1 s, /setup 3 s, /predict 100 s."""
     project = Annotated(label_studio, "busy", 120, 60)
-    parameters = {"tagger": "transformer", "tagger_options": {"epochs": 30}, "round_size": 50}
+    parameters = {"tagger": "transformer", "tagger_options": {"epochs": 6}, "round_size": 50}
     label_studio.connect_backend(project.id, backend.url, parameters)
     backend.wait_for(lambda: backend.project(project.id)["state"] == "training", "training")
     slowest = dict.fromkeys(("health", "setup", "webhook", "predict"), 0.0)

@@ -90,26 +90,20 @@ def test_an_annotation_comes_with_its_task(action: str) -> None:
 
 
 def test_annotations_created_holds_lists_under_singular_names() -> None:
-    read = event(
-        "ANNOTATIONS_CREATED", annotation=[annotation(6, 11), annotation(7, 12)], task=[task(11), task(12)]
-    )
+    read = event("ANNOTATIONS_CREATED", annotation=[annotation(6, 11), annotation(7, 12)], task=[task(11), task(12)])
     assert [(a.id, a.task_id) for a in read.annotations] == [(6, 11), (7, 12)]
     assert [t.id for t in read.tasks] == [11, 12]
 
 
 def test_skipping_and_taking_it_back() -> None:
-    skip = event(
-        "ANNOTATION_CREATED", annotation=annotation(2, 6, result=[], was_cancelled=True), task=task(6)
-    )
+    skip = event("ANNOTATION_CREATED", annotation=annotation(2, 6, result=[], was_cancelled=True), task=task(6))
     back = event("ANNOTATION_UPDATED", annotation=annotation(2, 6), task=task(6))
     assert skip.annotations[0].cancelled
     assert not back.annotations[0].cancelled
 
 
 def test_ground_truth_and_empty() -> None:
-    read = event(
-        "ANNOTATION_CREATED", annotation=annotation(3, 7, result=[], ground_truth=True), task=task(7)
-    )
+    read = event("ANNOTATION_CREATED", annotation=annotation(3, 7, result=[], ground_truth=True), task=task(7))
     assert read.annotations[0].ground_truth
     assert read.annotations[0].result == []
 

@@ -12,11 +12,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from labelstudio.client import LabelStudio, LabelStudioError, Refused, Unreachable
-from labelstudio.publish import Published, add, clean_up, publish, scores
+from labelstudio.publish import Published, clean_up, publish, score_at
 from tests.end_to_end.label_studio import RunningLabelStudio
 
 CONFIG = (
@@ -31,24 +29,14 @@ def prediction(task: int, version: str, score: float, result: list[dict[str, Any
 
 def ranked(tasks: list[int], version: str) -> list[dict[str, Any]]:
     """Predictions that put `tasks` in this order, handed over in another."""
-    by_score = scores(np.arange(len(tasks)))
-    return [prediction(task, version, float(score)) for task, score in zip(tasks, by_score, strict=True)][::-1]
+    return [prediction(task, version, score_at(place, len(tasks))) for place, task in enumerate(tasks)][::-1]
 
 
-@given(st.integers(0, 300).flatmap(lambda n: st.permutations(range(n))))
-def test_scores_ascend_along_the_order_and_are_distinct(order: list[int]) -> None:
-    found = scores(np.array(order, dtype=np.int64))
-    assert found.dtype == np.float64
-    assert np.argsort(found).tolist() == list(order)
-    assert len(set(found.tolist())) == len(order)
-    assert all(0 <= score <= 1 for score in found)
-
-
-def test_scores_stay_distinct_in_a_large_pool() -> None:
-    order = np.random.default_rng(3).permutation(200_000)
-    found = scores(order)
-    assert np.array_equal(np.argsort(found), order)
-    assert np.all(np.diff(found[order]) > 0)
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 1_000, 200_000])
+def test_scores_ascend_along_the_queue_and_are_distinct(length: int) -> None:
+    found = np.array([score_at(place, length) for place in range(length)])
+    assert np.all((found >= 0) & (found < 1))
+    assert np.all(np.diff(found) > 0)
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------
@@ -179,7 +167,7 @@ def test_a_partial_import_is_replaced_before_the_switch(stand_in: StandIn) -> No
 
 def test_publishing_the_current_version_again_leaves_its_predictions(stand_in: StandIn) -> None:
     stand_in.tasks.add(14)
-    add(stand_in.client, 1, [prediction(14, "ours-1", 0.1)])
+    stand_in.client.import_predictions(1, [prediction(14, "ours-1", 0.1)])
     publish(stand_in.client, 1, "ours-1", ranked([13, 12, 11, 10], "ours-1"))
     assert stand_in.queue() == [13, 14, 12, 11, 10]
     assert not any(request.startswith("DELETE") for request in stand_in.requests)
@@ -307,7 +295,7 @@ def test_real_queue_is_switched_between_two_tasks(label_studio: RunningLabelStud
     assert served(label_studio, project, 2) == ids[:2]
     publish(studio, project, "r2", ranked(ids[2:][::-1], "r2"))
     [later] = label_studio.import_tasks(project, [{"text": "came later"}])
-    assert add(studio, project, [prediction(later, "r2", 0.25)]) == 1
+    assert studio.import_predictions(project, [prediction(later, "r2", 0.25)]) == 1
     # scores of r2 are 0, 1/6, 2/6, …: the later task belongs behind the second
     assert served(label_studio, project, 8) == [ids[7], ids[6], later, ids[5], ids[4], ids[3], ids[2], None]
 

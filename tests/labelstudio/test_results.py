@@ -67,9 +67,7 @@ def test_a_label_that_is_gone_is_reported() -> None:
     spans, problems = read(region(labels=["PER", "GPE"]))
     assert spans == (ANNA,)
     assert len(problems) == 1
-    assert all(
-        words in problems[0] for words in ("Task 31", "'r1'", "'GPE'", "Add it to the config again", "change")
-    )
+    assert all(words in problems[0] for words in ("Task 31", "'r1'", "'GPE'", "Add it to the config again", "change"))
 
 
 def test_a_tag_that_is_gone_is_reported() -> None:
@@ -153,9 +151,7 @@ def test_a_label_that_the_config_lacks_and_a_place_that_is_gone_are_left_out(
     assert "[10, 40)" in caplog.text
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 16), st.integers(1, 17), st.sampled_from(SCHEMA.labels)), max_size=8)
-)
+@given(st.lists(st.tuples(st.integers(0, 16), st.integers(1, 17), st.sampled_from(SCHEMA.labels)), max_size=8))
 def test_there_and_back(places: list[tuple[int, int, str]]) -> None:
     spans = {Span(start, end, label) for start, end, label in places if start < end}
     assert spans_of(SCHEMA, DOC, result_of(SCHEMA, DOC, spans), 1) == (tuple(sorted(spans)), ())

@@ -9,12 +9,8 @@ from labelstudio.schema import MAX_CONFIG, UnsupportedConfig, read_schema
 from tests.labelstudio.configs import DIALOGUE, PAGE, TEXT
 
 
-def pair(
-    control: str = "", object: str = "", label: str = '<Label value="PER"/>', shows: str = "Text"
-) -> str:
-    return (
-        f'<View><Labels name="ner" toName="t" {control}>{label}</Labels><{shows} name="t" {object}/></View>'
-    )
+def pair(control: str = "", object: str = "", label: str = '<Label value="PER"/>', shows: str = "Text") -> str:
+    return f'<View><Labels name="ner" toName="t" {control}>{label}</Labels><{shows} name="t" {object}/></View>'
 
 
 def test_text() -> None:
@@ -82,9 +78,7 @@ def test_control_names_another() -> None:
 
 
 def test_an_unknown_control_lists_the_candidates() -> None:
-    with pytest.raises(
-        UnsupportedConfig, match=r"'third' does not exist.*'first', 'second'.*Set `control` to one"
-    ):
+    with pytest.raises(UnsupportedConfig, match=r"'third' does not exist.*'first', 'second'.*Set `control` to one"):
         read_schema(SEVERAL, "third")
 
 
@@ -106,8 +100,7 @@ def test_an_unusable_control_says_why() -> None:
         ("<View>" * 3000 + "</View>" * 3000, "cannot be read as XML"),
         ("<View/>", "Found: no labelling tag at all"),
         (
-            '<View><Choices name="c" toName="t"><Choice value="a"/></Choices>'
-            '<Text name="t" value="$t"/></View>',
+            '<View><Choices name="c" toName="t"><Choice value="a"/></Choices><Text name="t" value="$t"/></View>',
             "<Choices name='c' toName='t'>, which does not label spans of a text",
         ),
         (pair(object='value="$i"', shows="Image"), "over <Image>"),
