@@ -18,7 +18,7 @@ from labelstudio.events import Event, read_event, record_of_task
 from labelstudio.publish import score_at
 from labelstudio.results import result_of
 from labelstudio.schema import Schema, read_schema
-from learning.database import Project
+from learning.database import Project, now
 from learning.intake import (
     check_triggers,
     delete_annotations,
@@ -156,6 +156,7 @@ class ActiveTagger(LabelStudioMLBase):
         happened = read_event({**data, "action": event})
         with self.workspace.db.write() as session:
             project = self._project(session)
+            project.touched_at = now()
             _write_down(session, project, happened, self._settings(project))
             return {"due": project.due, "reason": project.due_reason}
 

@@ -44,6 +44,8 @@ class Project(Base):
     notice: Mapped[str | None]
     """What stands in the way at present, for people."""
     current_round_id: Mapped[int | None]
+    touched_at: Mapped[datetime] = mapped_column(default=now)
+    """When people last did something here: what slows Label Studio down waits until they pause."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -101,6 +103,8 @@ class Round(Base):
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     problems: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[str | None]
+    delivered: Mapped[bool] = mapped_column(default=False)
+    """Whether the venue may hold predictions of this version."""
     started_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
 

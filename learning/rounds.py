@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from corpus import Sentence, Span
@@ -137,7 +137,7 @@ def publish(db: Database, models: ModelStore, round_id: int, venue: Venue, setti
     """Deliver a stored round and make it the current one; can be repeated until it succeeds."""
     with db.write() as session:
         this = session.get_one(Round, round_id)
-        this.owner, this.heartbeat, this.error = owner(), now(), None
+        this.owner, this.heartbeat, this.error, this.delivered = owner(), now(), None, True
         rows = session.scalars(select(Prediction).where(Prediction.round_id == round_id)).all()
     _recorder(db, round_id)("publish", of=len(rows))
     queued = sorted((row for row in rows if row.position is not None), key=lambda row: row.position or 0)
@@ -225,18 +225,43 @@ def beat(db: Database, round_id: int) -> None:
         session.execute(update(Round).where(Round.id == round_id).values(heartbeat=now()))
 
 
-def ready(db: Database) -> Sequence[int]:
-    """Projects with something to do now: a round due, or one waiting to be published."""
+def ready(db: Database, pause: timedelta) -> Sequence[int]:
+    """Projects with something to do now: a round due, one to publish again, or old versions to take back while
+    people have paused for at least `pause`."""
     with db.read() as session:
         busy = select(Round.project_id).where(Round.state == "running")
         waiting = select(Round.project_id).where(Round.state == "publishing", Round.error.is_not(None))
+        paused = (Project.touched_at < now() - pause) & Project.id.in_(_outdated())
         return session.scalars(
             select(Project.id).where(
-                Project.due.is_not(None) | Project.id.in_(waiting),
+                Project.due.is_not(None) | Project.id.in_(waiting) | paused,
                 Project.retry_at.is_(None) | (Project.retry_at <= now()),
                 Project.id.not_in(busy),
             )
         ).all()
+
+
+def outdated(db: Database, project_id: int, pause: timedelta) -> list[Round]:
+    """Delivered versions that another one has replaced; none while people are at work or a round waits."""
+    with db.read() as session:
+        project = session.get_one(Project, project_id)
+        if project.due is not None or project.touched_at >= now() - pause:
+            return []
+        return list(session.scalars(select(Round).where(Round.project_id == project_id, Round.id.in_(_outdated("id")))))
+
+
+def _outdated(column: str = "project_id") -> Select[tuple[int]]:
+    return (
+        select(getattr(Round, column))
+        .join(Project, Project.id == Round.project_id)
+        .where(Round.delivered, Round.state.not_in(["running", "publishing"]), Round.id != Project.current_round_id)
+    )
+
+
+def taken_back(db: Database, round_id: int) -> None:
+    """Note that the venue holds nothing of this round any more."""
+    with db.write() as session:
+        session.get_one(Round, round_id).delivered = False
 
 
 def rollback(db: Database, models: ModelStore, project_id: int, version: str) -> None:

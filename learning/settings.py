@@ -61,6 +61,12 @@ class Settings(ProjectSettings, BaseSettings):
     data_dir: Path = Field(Path("data"), description="Folder of the database, the models and the job queue.")
     database_url: str | None = Field(None, description="SQLAlchemy URL (default: SQLite in `DATA_DIR`).")
     queue_url: str | None = Field(None, description="`redis://…` for the job queue (default: SQLite in `DATA_DIR`).")
+    clean_up_pause: int = Field(
+        600,
+        ge=0,
+        description="Seconds without any work in a project before predictions of old versions are deleted in Label "
+        "Studio, which answers slowly meanwhile.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(9090, description="Port to listen on.")
     workers: int = Field(2, ge=1, description="Web processes.")

@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from contextlib import suppress
+from datetime import timedelta
 from functools import cache
 
 from sqlalchemy import select
 
 from labelstudio.client import LabelStudioError
 from learning import rounds
-from learning.database import Project, Round
+from learning.database import Project, Round, now
 from learning.settings import Settings
 from learning.workspace import Workspace
 from server.live import LiveVenue
@@ -50,31 +51,38 @@ def work(project_id: int) -> None:
             settings = workspace.settings
     venue = LiveVenue(workspace, project_id, settings)
     round_id = rounds.claim(db, project_id)
-    if round_id is None:
-        with db.read() as session:
-            round_id = session.scalar(
-                select(Round.id).where(Round.project_id == project_id, Round.state == "publishing")
-            )
-        if round_id is None:
-            return
-    else:
+    if round_id is not None:
         try:
             rounds.run(db, workspace.models, round_id, venue, settings)
         except Exception as error:
             log.exception("project %s: round %s failed", project.key, round_id)
             rounds.fail(db, round_id, _words(error), transient=isinstance(error, OSError))
             return
-    try:
-        rounds.publish(db, workspace.models, round_id, venue, settings)
-    except Exception as error:
-        log.exception("project %s: round %s could not be published", project.key, round_id)
-        rounds.fail(db, round_id, _words(error), transient=True)
-        return
     with db.read() as session:
-        waiting = session.get_one(Project, project_id).due is not None
-    if not waiting:
-        with suppress(LabelStudioError):  # the next round's turn
-            venue.clean_up()
+        waiting = select(Round.id).where(Round.project_id == project_id, Round.state == "publishing")
+        round_id = session.scalar(waiting)
+    if round_id is not None:
+        try:
+            rounds.publish(db, workspace.models, round_id, venue, settings)
+        except Exception as error:
+            log.exception("project %s: round %s could not be published", project.key, round_id)
+            rounds.fail(db, round_id, _words(error), transient=True)
+            return
+    _clean_up(workspace, project_id, venue)
+
+
+def _clean_up(workspace: Workspace, project_id: int, venue: LiveVenue) -> None:
+    """Take old versions back, one by one, as long as nobody is at work."""
+    pause = timedelta(seconds=workspace.settings.clean_up_pause)
+    while old := rounds.outdated(workspace.db, project_id, pause):
+        try:
+            venue.take_back(old[0].version)
+        except LabelStudioError as error:
+            log.warning("version %s is not cleaned up yet: %s", old[0].version, error)
+            with workspace.db.write() as session:  # try again after another pause
+                session.get_one(Project, project_id).touched_at = now()
+            return
+        rounds.taken_back(workspace.db, old[0].id)
 
 
 def _end_with(parent: int) -> None:

@@ -15,9 +15,8 @@ from labelstudio.publish import clean_up, publish, score_at
 from labelstudio.records import AnnotationRecord
 from labelstudio.results import chosen, prediction, result_of, spans_of
 from labelstudio.schema import Schema, read_schema
-from learning.database import Annotation, Project, Round, Task
+from learning.database import Annotation, Project, Task
 from learning.intake import delete_annotations, delete_tasks, put_annotations, put_tasks
-from learning.serving import UNTRAINED
 from learning.settings import ProjectSettings
 from learning.venue import Collected
 from learning.workspace import Workspace
@@ -68,17 +67,10 @@ class LiveVenue:
         publish(client, self._external_id(), version, payload)
         self._notify(None)
 
-    def clean_up(self) -> None:
-        """Take this backend's old versions out of Label Studio. Slow there: to be called when nothing is waited for."""
-        client = self._client()
-        if client is None:
-            return
-        with self.workspace.db.read() as session:
-            project = session.get_one(Project, self.project_id)
-            rounds = session.scalars(select(Round).where(Round.project_id == self.project_id)).all()
-            ours = {this.version for this in rounds} | {UNTRAINED}
-            keep = {this.version for this in rounds if this.id == project.current_round_id}
-        clean_up(client, self._external_id(), ours, keep)
+    def take_back(self, version: str) -> None:
+        """Delete a replaced version's predictions in Label Studio, which answers others slowly meanwhile."""
+        if (client := self._client()) is not None:
+            clean_up(client, self._external_id(), {version}, keep=set())
 
     def _client(self) -> LabelStudio | None:
         """A client whose token works, our own settings first; None without one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import timedelta
 
 from learning import rounds
 from learning.settings import Settings
@@ -23,6 +24,7 @@ def main() -> None:
     set_up_logging(settings.log_level)
     workspace = Workspace(settings)
     queue, runner = open_queue(settings), Rounds(workspace)
+    pause = timedelta(seconds=settings.clean_up_pause)
     queued: set[int] = set()
 
     @queue.task()  # type: ignore[untyped-decorator]
@@ -39,7 +41,7 @@ def main() -> None:
             try:
                 for round_id in rounds.interrupt_dead(workspace.db):
                     log.warning("round %s was interrupted; it will be started again", round_id)
-                for project_id in rounds.ready(workspace.db):
+                for project_id in rounds.ready(workspace.db, pause):
                     if project_id not in queued:
                         queued.add(project_id)
                         round_job(project_id)

@@ -75,6 +75,10 @@ def test_a_missing_column_is_an_error(tmp_path: Path) -> None:
         read_conll(written(tmp_path, "a O\n"), tag=3)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+    assert read_conll(written(tmp_path, "\ufeffa O\n"))[0].text == "a"
+
+
 def test_another_encoding_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "latin.txt"
     path.write_bytes("a O\nZürich O\n".encode("latin-1"))

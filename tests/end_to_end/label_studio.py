@@ -86,6 +86,8 @@ class RunningLabelStudio:
             "USE_DEFAULT_BANNED_SUBNETS": "false",
             "SSRF_PROTECTION_ENABLED": "false",
             "COLLECT_ANALYTICS": "false",
+            "SENTRY_DSN": "",
+            "FRONTEND_SENTRY_DSN": "",
             "LOG_LEVEL": "WARNING",
         }
 

@@ -13,6 +13,8 @@ from learning.venue import Collected
 from learning.workspace import Workspace
 from tests.learning.texts import texts
 
+HOUR = timedelta(hours=1)
+
 
 class ListVenue:
     """A venue whose sentences are lists, and which remembers what was published."""
@@ -111,11 +113,11 @@ def test_ranking_again_keeps_the_model(workspace, project):
 def test_only_one_round_is_claimed_and_the_mark_is_taken_off(workspace, project):
     assert rounds.claim(workspace.db, project) is None
     due(workspace, project)
-    assert rounds.ready(workspace.db) == [project]
+    assert rounds.ready(workspace.db, HOUR) == [project]
     assert rounds.claim(workspace.db, project) is not None
     due(workspace, project)  # while it runs
     assert rounds.claim(workspace.db, project) is None
-    assert rounds.ready(workspace.db) == []
+    assert rounds.ready(workspace.db, HOUR) == []
 
 
 def claim_in_another_process(url, project, results):
@@ -150,10 +152,10 @@ def test_publishing_that_fails_is_repeated_without_training(workspace, project):
     rounds.fail(workspace.db, round_id, "gone", transient=True)
     assert get(workspace, round_id).state == "publishing"
     assert current(workspace, project).id == before.id
-    assert rounds.ready(workspace.db) == []  # it waits a while
+    assert rounds.ready(workspace.db, HOUR) == []  # it waits a while
     with workspace.db.write() as session:
         session.get_one(Project, project).retry_at = now() - timedelta(seconds=1)
-    assert rounds.ready(workspace.db) == [project]
+    assert rounds.ready(workspace.db, HOUR) == [project]
     venue.broken = None
     rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
     assert current(workspace, project).id == round_id
@@ -193,7 +195,7 @@ def test_a_dead_rounds_work_is_taken_up_again(workspace, project):
         this.owner = f"{this.owner.rpartition(':')[0]}:{dead.pid}"
     assert rounds.interrupt_dead(workspace.db) == [round_id]
     assert get(workspace, round_id).state == "interrupted"
-    assert rounds.ready(workspace.db) == [project]
+    assert rounds.ready(workspace.db, HOUR) == [project]
     assert whole_round(workspace, project, ListVenue(20)).state == "done"
 
 
@@ -242,6 +244,23 @@ def test_old_models_and_predictions_go_but_the_one_in_use_stays(workspace, proje
     rounds.run(workspace.db, workspace.models, round_id, venue, settings)
     rounds.publish(workspace.db, workspace.models, round_id, venue, settings)
     assert fitted[2].version in workspace.models.versions(project)
+
+
+def test_old_versions_are_taken_back_when_people_have_paused(workspace, project):
+    venue = ListVenue(12)
+    old, new = (whole_round(workspace, project, venue) for _ in range(2))
+    assert rounds.ready(workspace.db, HOUR) == rounds.outdated(workspace.db, project, HOUR) == []
+    with workspace.db.write() as session:
+        session.get_one(Project, project).touched_at = now() - 2 * HOUR
+    assert rounds.ready(workspace.db, HOUR) == [project]
+    assert [this.id for this in rounds.outdated(workspace.db, project, HOUR)] == [old.id]
+    due(workspace, project)
+    assert rounds.outdated(workspace.db, project, HOUR) == []  # the round goes first
+    with workspace.db.write() as session:
+        session.get_one(Project, project).due = None
+    rounds.taken_back(workspace.db, old.id)
+    assert rounds.ready(workspace.db, HOUR) == []
+    assert current(workspace, project).id == new.id
 
 
 def test_answers_come_from_the_store_and_by_inference_for_other_texts(workspace, project):

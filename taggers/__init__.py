@@ -1,0 +1,52 @@
+"""Models that mark spans in sentences, by name."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from taggers.base import Progress, Tagger, spans_of
+
+__all__ = ["TAGGERS", "Progress", "Registered", "Tagger", "load", "spans_of", "tagger_class"]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Where a tagger's class is and what it provides, known without importing torch or flair."""
+
+    module: str
+    class_name: str
+    provides: frozenset[str]
+    """Fields of `Inference` beyond the path: log_prob, marginals, hidden, samples."""
+
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+"""Before torch is imported: its threads wait asleep. Spinning, as they would, they take a busy machine's cores away
+from each other and train ten times slower."""
+
+TAGGERS: dict[str, Registered] = {
+    "crf": Registered("taggers.crf", "CRFTagger", frozenset({"log_prob", "marginals"})),
+    "flair-bilstm-crf": Registered(
+        "taggers.flair_bilstm_crf", "FlairBiLSTMCRFTagger", frozenset({"log_prob", "marginals", "hidden"})
+    ),
+    "transformer": Registered(
+        "taggers.transformer", "TransformerTagger", frozenset({"log_prob", "marginals", "hidden"})
+    ),
+}
+
+
+def tagger_class(name: str) -> type[Tagger]:
+    """The class registered under `name`. Raises ValueError with the known names if there is none."""
+    if name not in TAGGERS:
+        raise ValueError(f"unknown tagger {name!r}; known: {', '.join(sorted(TAGGERS))}")
+    entry = TAGGERS[name]
+    return getattr(importlib.import_module(entry.module), entry.class_name)
+
+
+def load(folder: Path) -> Tagger:
+    """Read a stored model of whatever kind. Raises FileNotFoundError if `folder` holds none."""
+    name = json.loads((folder / "tagger.json").read_text())["tagger"]
+    return tagger_class(name).load(folder)

@@ -1,0 +1,160 @@
+"""The contract of every tagger: fit, predict, infer, save, load."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from corpus import Inference, Sentence, Span
+from corpus.tags import decode
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Told to `on_progress` after each epoch (a tagger without epochs tells it once, at the end)."""
+
+    epoch: int
+    epochs: int
+    loss: float | None = None
+    dev_f1: float | None = None
+
+
+OnProgress = Callable[[Progress], None]
+"""Called after each epoch. What it raises ends the fit and passes through `fit` unchanged."""
+
+
+def no_progress(progress: Progress) -> None:
+    """Listen to nothing."""
+
+
+class Options(BaseModel):
+    """A tagger's settings; each tagger has its own subclass, unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tagger(ABC):
+    """A model that marks spans in sentences.
+
+    A subclass names itself as in `taggers.TAGGERS`, gives its `Options`, and implements `fit`,
+    `infer`, `_write` and `_read`; `predict`, `save` and `load` follow from those.
+    Sentences with `spans == ()` are negatives and are learned from; `spans is None` is refused by `fit`.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Options]] = Options
+    uses_dev: ClassVar[bool] = True
+    """Whether `fit` profits from a dev set (early stopping). If not, it gets all data as `train`."""
+
+    def __init__(self, options: BaseModel | None = None, *, seed: int = 0) -> None:
+        self.options: Any = options or self.Options()
+        self.seed = seed
+        self.tags: tuple[str, ...] = ("O",)
+        """Tags in BIO notation, set by `fit` from the labels of `train`."""
+
+    @abstractmethod
+    def fit(self, train: Sequence[Sentence], dev: Sequence[Sentence], *, on_progress: OnProgress = no_progress) -> None:
+        """Learn from scratch from `train`; keep the epoch that is best on `dev` (the last one if `dev` is empty).
+
+        Raises ValueError if a sentence has no spans set (None) or `train` is empty.
+        """
+
+    @abstractmethod
+    def infer(self, sentences: Sequence[Sentence]) -> Iterator[Inference]:
+        """Tag `sentences` in batches of like length; every sentence occurs in exactly one batch.
+
+        Texts longer than the model can read are windowed (`corpus.windows`) and merged.
+        Deterministic; the numbers do not depend on how sentences are batched.
+        """
+
+    @abstractmethod
+    def _write(self, folder: Path) -> None:
+        """Write all that `_read` needs into an existing, empty folder."""
+
+    @abstractmethod
+    def _read(self, folder: Path) -> None:
+        """Restore what `_write` wrote; `options`, `seed` and `tags` are set already."""
+
+    def predict(self, sentences: Sequence[Sentence]) -> list[list[Span]]:
+        """The spans of each sentence, in the order given, each with a confidence.
+
+        A span's confidence is the least of its words' probabilities of their tags.
+        """
+        spans: list[list[Span]] = [[] for _ in sentences]
+        for batch in self.infer(sentences):
+            for i, found in zip(batch.indices, spans_of(batch, sentences), strict=True):
+                spans[i] = found
+        return spans
+
+    def save(self, folder: Path) -> None:
+        """Write the model to `folder` so that it is there whole or not at all (temporary folder, fsync, rename).
+
+        Raises FileExistsError if `folder` exists: a stored model is never overwritten.
+        """
+        if folder.exists():
+            raise FileExistsError(f"{folder} exists: a stored model is never overwritten")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        unfinished.mkdir()
+        try:
+            self._write(unfinished)
+            card = {
+                "tagger": self.name,
+                "options": self.options.model_dump(mode="json"),
+                "seed": self.seed,
+                "tags": self.tags,
+            }
+            (unfinished / "tagger.json").write_text(json.dumps(card, indent=1))
+            for file in [*unfinished.rglob("*"), unfinished]:
+                _fsync(file)
+            unfinished.rename(folder)
+            _fsync(folder.parent)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a model that `save` wrote. Raises FileNotFoundError if `folder` holds none."""
+        card = json.loads((folder / "tagger.json").read_text())
+        tagger = cls(cls.Options(**card["options"]), seed=card["seed"])
+        tagger.tags = tuple(card["tags"])
+        tagger._read(folder)
+        return tagger
+
+
+def spans_of(batch: Inference, sentences: Sequence[Sentence]) -> list[list[Span]]:
+    """The spans that a batch's best paths mark, one list per row of the batch."""
+    found = []
+    for row, (index, length) in enumerate(zip(batch.indices, batch.lengths, strict=True)):
+        path = batch.path_BT[row, :length]
+        confidences = batch.marginals_BTC[row, range(length), path]
+        tags = [batch.tags[tag] for tag in path]
+        found.append(decode(sentences[index].words, tags, "BIO", confidences=[float(c) for c in confidences]))
+    return found
+
+
+def require_labels(sentences: Sequence[Sentence]) -> None:
+    """Raise ValueError unless there is at least one sentence and all of them have been labelled."""
+    if not sentences:
+        raise ValueError("nothing to learn from: `train` is empty")
+    for sentence in sentences:
+        if sentence.spans is None:
+            raise ValueError(f"task {sentence.id} has not been labelled; label it or leave it out of `train`")
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

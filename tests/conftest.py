@@ -1,0 +1,3 @@
+"""For all tests."""
+
+import taggers  # noqa: F401  (before anything imports torch: see OMP_WAIT_POLICY there)
