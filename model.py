@@ -28,7 +28,7 @@ from learning.intake import (
     put_annotations,
     put_tasks,
 )
-from learning.serving import Answer, Answers, answer, current_version
+from learning.serving import UNTRAINED, Answer, Answers, answer, current_version
 from learning.settings import ProjectSettings, Settings, as_dict
 from learning.workspace import Workspace
 
@@ -124,7 +124,7 @@ class ActiveTagger(LabelStudioMLBase):
         """The version that answers at present."""
         with self.workspace.db.read() as session:
             project = find_project(session, self.key)
-            return current_version(session, project) if project else "untrained"
+            return current_version(session, project) if project else UNTRAINED
 
     def predict(
         self, tasks: list[dict[str, Any]], context: dict[str, Any] | None = None, **kwargs: Any
@@ -137,16 +137,19 @@ class ActiveTagger(LabelStudioMLBase):
             project = self._project(session)
             settings = self._settings(project)
             records = [record_of_task(task) for task in tasks if _has_birth(task)]
-            put_tasks(session, project, records, settings.seed)
+            put_tasks(session, project, records, settings.seed)  # without an API key, the way to know them
+            put_annotations(session, project, [annotation for task in records for annotation in task.annotations])
+            check_triggers(session, project, settings)
         schema = read_schema(self.config or project.label_config, settings.control)
-        documents = [_read(schema, task) for task in tasks]
-        readable = [i for i, doc in enumerate(documents) if doc is not None]
-        sentences = [Sentence.from_text(str(_id(tasks[i])), documents[i].text) for i in readable]  # type: ignore[union-attr]
+        documents = {i: doc for i, task in enumerate(tasks) if (doc := _read(schema, task)) is not None}
+        sentences = [Sentence.from_text(str(_id(tasks[i])), doc.text) for i, doc in documents.items()]
         answers = answer(self.workspace, project, sentences)
-        results = [_unreadable(answers.version) for _ in tasks]
-        for i, item in zip(readable, answers.items, strict=True):
-            results[i] = _result(schema, documents[i], item, answers)  # type: ignore[arg-type]
-        return results
+        found = {
+            i: _result(schema, doc, item, answers)
+            for (i, doc), item in zip(documents.items(), answers.items, strict=True)
+        }
+        unreadable = {"result": [], "score": 1.0, "model_version": answers.version}
+        return [found.get(i, unreadable) for i in range(len(tasks))]
 
     def fit(self, event: str, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Write down what has happened and, when a trigger is met, that a round is due. Returns at once.
@@ -219,7 +222,3 @@ def _result(schema: Schema, doc: Document, item: Answer, answers: Answers) -> di
         "score": item.sureness if place is None else score_at(place, answers.queue_length),
         "model_version": answers.version,
     }
-
-
-def _unreadable(version: str) -> dict[str, Any]:
-    return {"result": [], "score": 1.0, "model_version": version}

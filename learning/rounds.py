@@ -45,8 +45,8 @@ def claim(db: Database, project_id: int) -> int | None:
     """
     with db.write() as session:
         project = session.get_one(Project, project_id)
-        running = session.scalar(select(Round.id).where(Round.project_id == project_id, Round.state == "running"))
-        if project.due is None or running is not None:
+        busy = session.scalar(_under_way().where(Round.project_id == project_id))
+        if project.due is None or busy is not None:
             return None
         session.execute(
             update(Round)
@@ -190,14 +190,11 @@ def fail(db: Database, round_id: int, error: str, *, transient: bool) -> None:
 def interrupt_dead(db: Database) -> list[int]:
     """Find rounds whose process is gone; their ids. A running one is marked interrupted and its project due again,
     a publishing one is free to be published again."""
-    under_way = select(Round).where(
-        (Round.state == "running") | ((Round.state == "publishing") & Round.error.is_(None))
-    )
     with db.read() as session:  # the usual case, nothing dead, takes no lock
-        if all(_alive(this) for this in session.scalars(under_way)):
+        if all(_alive(this) for this in session.scalars(_under_way())):
             return []
     with db.write() as session:
-        dead = [this for this in session.scalars(under_way) if not _alive(this)]
+        dead = [this for this in session.scalars(_under_way()) if not _alive(this)]
         for this in dead:
             this.error = f"the process ended while {this.state}"
             if this.state == "running":
@@ -206,6 +203,11 @@ def interrupt_dead(db: Database) -> list[int]:
                 project.failures += 1
                 mark_due(project, this.kind, this.reason, this.model_round_id)
         return [this.id for this in dead]
+
+
+def _under_way() -> Select[Round]:
+    """Rounds that a process is running or publishing; one whose publishing failed waits for another try."""
+    return select(Round).where((Round.state == "running") | ((Round.state == "publishing") & Round.error.is_(None)))
 
 
 def _alive(this: Round) -> bool:
@@ -229,7 +231,7 @@ def ready(db: Database, pause: timedelta) -> Sequence[int]:
     """Projects with something to do now: a round due, one to publish again, or old versions to take back while
     people have paused for at least `pause`."""
     with db.read() as session:
-        busy = select(Round.project_id).where(Round.state == "running")
+        busy = _under_way().with_only_columns(Round.project_id)
         waiting = select(Round.project_id).where(Round.state == "publishing", Round.error.is_not(None))
         paused = (Project.touched_at < now() - pause) & Project.id.in_(_outdated())
         return session.scalars(
@@ -250,7 +252,7 @@ def outdated(db: Database, project_id: int, pause: timedelta) -> list[Round]:
         return list(session.scalars(select(Round).where(Round.project_id == project_id, Round.id.in_(_outdated("id")))))
 
 
-def _outdated(column: str = "project_id") -> Select[tuple[int]]:
+def _outdated(column: str = "project_id") -> Select[int]:
     return (
         select(getattr(Round, column))
         .join(Project, Project.id == Round.project_id)

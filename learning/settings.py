@@ -68,7 +68,7 @@ class Settings(ProjectSettings, BaseSettings):
         "Studio, which answers slowly meanwhile.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(9090, description="Port to listen on.")
+    port: int = Field(9090, ge=1, le=65535, description="Port to listen on.")
     workers: int = Field(2, ge=1, description="Web processes.")
     basic_auth_user: str | None = Field(None, description="User name that Label Studio and people must give.")
     basic_auth_pass: SecretStr | None = Field(None, description="Password that belongs to it.")
@@ -96,11 +96,14 @@ class Settings(ProjectSettings, BaseSettings):
         try:
             return ProjectSettings(**{**defaults, **extra})
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}"
-                for fault in error.errors()
-            )
-            raise ValueError(f"extra parameters of the connection: {faults}") from None
+            raise ValueError(f"extra parameters of the connection: {in_words(error)}") from None
+
+
+def in_words(error: ValidationError) -> str:
+    """What does not fit, without the values (one may be a token)."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}" for fault in error.errors()
+    )
 
 
 def as_dict(extra_params: dict[str, Any] | str | None) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from learning.settings import Settings
+from pydantic import ValidationError
+
+from learning.settings import Settings, in_words
 from learning.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +26,10 @@ SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0
 
 def main() -> None:
     """Keep both running until told to stop; then stop both."""
-    settings = Settings()  # a wrong setting ends here, once, and not in every process
+    try:
+        settings = Settings()
+    except ValidationError as error:  # here, once, and not again and again in every process
+        raise SystemExit(f"Settings (environment or .env): {in_words(error)}") from None
     _ = Workspace(settings).db  # the tables are there before several processes want them
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     stopping = False

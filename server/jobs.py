@@ -39,6 +39,7 @@ class Rounds:
         self.workspace = workspace
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
+        self._closing = False
 
     def run(self, project_id: int) -> None:
         """One job, to its end. A process that was killed leaves its round to `rounds.interrupt_dead`."""
@@ -57,6 +58,8 @@ class Rounds:
                     except NotYet:
                         self._beat(project_id)
             except BrokenProcessPool:
+                if self._closing:
+                    return None
                 log.error("project %s: the training process died; the round will be started again", project_id)
                 self._pool = None
                 rounds.interrupt_dead(self.workspace.db)
@@ -71,6 +74,7 @@ class Rounds:
 
     def close(self) -> None:
         """End the process. A round that is under way is interrupted and started again later."""
+        self._closing = True
         if self._pool is not None:
             for process in list((self._pool._processes or {}).values()):
                 process.terminate()

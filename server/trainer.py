@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import timedelta
 
 from learning import rounds
@@ -17,6 +18,10 @@ log = logging.getLogger("active_tagger")
 LOOK_EVERY = 1.0
 """Seconds between two looks for due projects: the mark in the database is the only trigger, none can be lost."""
 
+QUEUE_AGAIN = 60.0
+"""Seconds after which a job that has not begun is queued once more: another trainer may have taken it and died. A job
+too many finds nothing to do."""
+
 
 def main() -> None:
     """Run until told to stop."""
@@ -25,14 +30,14 @@ def main() -> None:
     workspace = Workspace(settings)
     queue, runner = open_queue(settings), Rounds(workspace)
     pause = timedelta(seconds=settings.clean_up_pause)
-    queued: set[int] = set()
+    queued: dict[int, float] = {}
 
     @queue.task()  # type: ignore[untyped-decorator]
     def round_job(project_id: int) -> None:
         try:
             runner.run(project_id)
         finally:
-            queued.discard(project_id)
+            queued.pop(project_id, None)
 
     stop = threading.Event()
 
@@ -42,8 +47,8 @@ def main() -> None:
                 for round_id in rounds.interrupt_dead(workspace.db):
                     log.warning("round %s was interrupted; it will be started again", round_id)
                 for project_id in rounds.ready(workspace.db, pause):
-                    if project_id not in queued:
-                        queued.add(project_id)
+                    if time.monotonic() - queued.get(project_id, -QUEUE_AGAIN) >= QUEUE_AGAIN:
+                        queued[project_id] = time.monotonic()
                         round_job(project_id)
             except Exception:
                 log.exception("looking for due projects failed; trying again")

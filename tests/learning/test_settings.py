@@ -1,6 +1,7 @@
 import pytest
+from pydantic import ValidationError
 
-from learning.settings import ProjectSettings, Settings
+from learning.settings import ProjectSettings, Settings, in_words
 
 
 @pytest.fixture
@@ -62,3 +63,12 @@ def test_authentication_needs_both_parts(tmp_path, monkeypatch):
         Settings(basic_auth_user="me")
     with pytest.raises(ValueError, match="ASCII"):
         Settings(basic_auth_user="me", basic_auth_pass="pässword")
+
+
+def test_faults_are_told_without_the_values(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORT", "70000")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret-token")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "port" in in_words(caught.value) and "secret-token" not in in_words(caught.value)
