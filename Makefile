@@ -11,7 +11,7 @@
 
 PYTHON ?= python3.11
 LABEL_STUDIO_VERSION := 1.23.2
-PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check --progress-bar off
+PIP_INSTALL := -m pip install --quiet --quiet --no-input --disable-pip-version-check --progress-bar off
 
 RUNTIME := .venv/.runtime
 DEVELOPMENT := .venv/.development

@@ -74,9 +74,7 @@ def serve_for(settings: Settings) -> NoReturn:
         f"Backend:       [bold]{address}[/bold]",
         f"Status:        [bold]{address}/status[/bold]",
         "",
-        "In your project's settings:",
-        "  Model       Connect Model, with the backend's address as Backend URL",
-        "  Annotation  Uncertainty sampling",
+        "In your project: Settings, Model, Connect Model, with the backend's address as Backend URL.",
     ]
     if not settings.label_studio_api_key:
         lines += ["", "Without LABEL_STUDIO_API_KEY texts are pre-annotated,", "but the queue is not re-ordered."]

@@ -21,6 +21,8 @@ HOW_TO_GET_A_TOKEN = (
     "set LABEL_STUDIO_API_KEY to a token: in Label Studio open Account & Settings → Personal Access Token "
     "→ Create, and copy it"
 )
+TAB_COLUMNS = {"id", "data", "predictions_score", "predictions_model_versions"}
+"""What the tab of the queue shows."""
 LONG = 900.0
 """Seconds allowed to a request whose work grows with the project (10,000 predictions took 19 to 87 s)."""
 PAGE = 1000
@@ -191,8 +193,15 @@ class LabelStudio:
                 "title": title,
                 "filters": {"conjunction": "and", "items": untouched},
                 "ordering": ["tasks:predictions_score"],
+                "hiddenColumns": self._hidden_columns(project_id),
             },
         )
+
+    def _hidden_columns(self, project_id: int) -> dict[str, list[str]]:
+        """All columns of the Data Manager but the task's text and what orders it, in both of its layouts."""
+        columns = self._ask("GET", "api/dm/columns/", params={"project": project_id})["columns"]
+        hidden = [f"tasks:{c['id']}" for c in columns if not c.get("parent") and c["id"] not in TAB_COLUMNS]
+        return {"explore": hidden, "labeling": hidden}
 
     def _make_tab(self, project_id: int, data: dict[str, Any]) -> int:
         data = {"type": "list", "target": "tasks", **data}

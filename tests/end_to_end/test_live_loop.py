@@ -236,6 +236,9 @@ def test_the_label_next_tab_shows_the_queue(label_studio, backend):
         "tasks"
     ]
     assert {task["id"] for task in listed} == set(project.unlabelled)
+    columns = label_studio.call("GET", "/api/dm/columns/", params={"project": project.id})["columns"]
+    shown = {f"tasks:{c['id']}" for c in columns if not c.get("parent")} - set(tab["data"]["hiddenColumns"]["explore"])
+    assert shown == {"tasks:id", "tasks:data", "tasks:predictions_score", "tasks:predictions_model_versions"}
     scores = [task["predictions_score"] for task in listed]
     assert scores == sorted(scores)
     assert label_studio.next_task(project.id) == listed[0]["id"]

@@ -95,6 +95,9 @@ class StandIn:
                 return httpx.Response(200, json={"tasks": [{"id": t} for t in sorted(self.tasks) if t > last]})
             case "GET /api/dm/views/":
                 return httpx.Response(200, json=self.tabs)
+            case "GET /api/dm/columns/":
+                columns = [{"id": "id"}, {"id": "updated_at"}, {"id": "data"}, {"id": "text", "parent": "data"}]
+                return httpx.Response(200, json={"columns": columns})
             case "POST /api/dm/views/":
                 self.tabs.append({"id": len(self.tabs) + 1, "data": body["data"]})
                 return httpx.Response(201, json=self.tabs[-1])
@@ -128,6 +131,10 @@ def test_publishing_switches_the_queue_in_one_import(stand_in: StandIn) -> None:
     assert stand_in.queue() == [11, 13, 10, 12]
     assert stand_in.project["sampling"] == "Uncertainty sampling"
     assert stand_in.requests.count("POST /api/projects/1/import/predictions") == 1
+    assert stand_in.tabs[-1]["data"]["hiddenColumns"] == {
+        "explore": ["tasks:updated_at"],
+        "labeling": ["tasks:updated_at"],
+    }
     assert "GET /api/tasks" not in stand_in.requests
 
 
