@@ -208,10 +208,15 @@ def check_triggers(session: Session, project: Project, settings: ProjectSettings
     new = labelled_since(session, project, last_fit_revision(session, project))
     if new >= settings.round_size:
         mark_due(project, "fit", f"{new} newly annotated tasks")
-    elif new >= max(1, settings.round_size // 5):
+    elif new >= max(1, settings.round_size // 5) and not _queue_is_being_renewed(session, project):
         left = queue_left(session, project)
         if left is not None and left <= max(1, settings.round_size // 5):
             mark_due(project, "fit", f"queue nearly used up ({left} left)")
+
+
+def _queue_is_being_renewed(session: Session, project: Project) -> bool:
+    under_way = select(Round.id).where(Round.project_id == project.id, Round.state.in_(["running", "publishing"]))
+    return project.due is not None or session.scalar(under_way.limit(1)) is not None
 
 
 def _chunks(ids: Collection[int]) -> Iterable[list[int]]:

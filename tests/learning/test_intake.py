@@ -188,6 +188,18 @@ def test_a_queue_that_runs_out_makes_a_round_due(session, mine, workspace):
     assert mine.due_reason == "queue nearly used up (2 left)"
 
 
+@pytest.mark.parametrize("how", ["due", "running"])
+def test_a_queue_that_is_being_renewed_is_not_used_up(session, mine, workspace, how):
+    a_round(session, mine, range(1))
+    if how == "due":
+        intake.mark_due(mine, "rank", "new or changed tasks")
+    else:
+        a_round(session, mine, kind="rank", state="running")
+    annotate(session, mine, range(5))
+    intake.check_triggers(session, mine, workspace.settings)
+    assert mine.due != "fit"
+
+
 def test_a_waiting_fit_is_not_weakened(mine):
     intake.mark_due(mine, "fit", "training was asked for")
     intake.mark_due(mine, "rank", "new or changed tasks")
