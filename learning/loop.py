@@ -13,8 +13,8 @@ from corpus import Inference, Sentence, Span
 from learning.metrics import Scores, span_scores
 from learning.settings import ProjectSettings
 from learning.venue import Collected
-from strategies import Measured, Strategy, join, strategy
-from taggers import Progress, Tagger, spans_of, tagger_class
+from strategies import Measured, Strategy, check, join, strategy
+from taggers import TAGGERS, Progress, Tagger, spans_of, tagger_class
 
 MIN_HOLDOUT_SENTENCES = 20
 """Below this, or below MIN_HOLDOUT_SPANS, the hold-out says too little and cross-validation is used."""
@@ -132,8 +132,12 @@ def order(
     rng: np.random.Generator,
     on_step: OnStep = silently,
 ) -> Ordered:
-    """Measure the pool in one pass of the tagger, rank it, and mix the hold-out in at random."""
+    """Measure the pool in one pass of the tagger, rank it, and mix the hold-out in at random.
+
+    Raises ValueError if the strategy needs what the tagger does not provide (after rolling back to another kind).
+    """
     chosen = strategy(settings.strategy, **settings.strategy_options)
+    check(chosen, TAGGERS[tagger.name].provides)
     predictions: dict[str, list[Span]] = {}
     pool = [sentence.unlabelled() for sentence in collected.pool]
     measured = _measure(tagger, pool, chosen, predictions, on_step)

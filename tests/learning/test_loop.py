@@ -44,6 +44,15 @@ def test_queue_is_the_strategys_ranking_of_the_taggers_scores():
     assert priorities == sorted(priorities, reverse=True)
 
 
+def test_a_strategy_that_the_model_cannot_serve_is_refused_in_words():
+    """The settings were checked for another tagger: this model comes from a version before."""
+    rng = np.random.default_rng(0)
+    tagger = fit(texts(20), CRF, rng)
+    later = ProjectSettings(tagger="transformer", strategy="badge")
+    with pytest.raises(ValueError, match="hidden"):
+        order(tagger, Collected([], [], bare(texts(5)), []), later, rng)
+
+
 def test_everything_is_predicted_and_only_the_unlabelled_are_queued():
     sentences = texts(80)
     collected = Collected(sentences[:40], sentences[40:50], bare(sentences[50:70]), bare(sentences[70:]))
