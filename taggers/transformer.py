@@ -26,7 +26,7 @@ BATCH_PIECES = {"cpu": 1024, "cuda": 16384}
 """Word pieces tagged at once: larger batches fall out of a processor's cache, smaller ones leave a GPU idle."""
 SORTED_AT_ONCE = 4096
 """Sentences cut into pieces and sorted by length at a time, so that a large pool streams."""
-STEPS_PER_EPOCH = 20
+STEPS_PER_EPOCH = 10
 """Steps that an epoch has at least: with few sentences it takes smaller batches, then several passes."""
 
 
@@ -41,7 +41,7 @@ class TransformerOptions(base.Options):
     """Peak of the linear schedule. None = 5e-4 for encoders up to 512 units wide, 5e-5 for wider ones."""
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(16, ge=1)
-    """Passages a step at most; smaller when an epoch would have fewer than 20 steps, but at least 4."""
+    """Passages a step at most; smaller when an epoch would have fewer than 10 steps, but at least 4."""
     patience: int = Field(5, ge=1)
     """Stop after so many epochs in a row that were worse on the dev set than the best."""
     freeze: Literal["none", "embeddings"] | int = "embeddings"

@@ -109,7 +109,7 @@ def train() -> list[Sentence]:
 
 
 def tagger_of(encoder: str, seed: int = 0, **options: object) -> TransformerTagger:
-    settings = {"encoder": encoder, "learning_rate": 5e-3, "epochs": 4, "freeze": "none", **options}
+    settings = {"encoder": encoder, "learning_rate": 5e-3, "epochs": 8, "freeze": "none", **options}
     return TransformerTagger(TransformerOptions(**settings), seed=seed)  # type: ignore[arg-type]
 
 
@@ -196,7 +196,7 @@ def test_a_long_document_is_tagged_to_its_end(fitted: TransformerTagger, words: 
 def test_long_documents_are_learned_from_beyond_the_first_window(encoder: str) -> None:
     filler = "the sea " * 60
     text = f"{filler}Ada {filler}"
-    tagger = tagger_of(encoder, epochs=2)
+    tagger = tagger_of(encoder, epochs=4)
     tagger.fit([labelled("1", text, PER="Ada"), labelled("2", f"{filler}sea.")], [])
     (spans,) = tagger.predict([Sentence.from_text("3", text)])
     assert spans == [Span(len(filler), len(filler) + 3, "PER")]
@@ -240,7 +240,7 @@ def test_another_process_reads_the_same_model(fitted: TransformerTagger, texts: 
 
 def test_a_stored_model_needs_no_encoder_and_no_chance(encoder: str, train: list[Sentence], tmp_path: Path) -> None:
     original = shutil.copytree(encoder, tmp_path / "original")
-    tagger = tagger_of(str(original), epochs=1)
+    tagger = tagger_of(str(original), epochs=2)
     tagger.fit(train, [])
     tagger.save(tmp_path / "model")
     shutil.rmtree(original)
@@ -256,14 +256,14 @@ def test_a_seed_decides_everything_and_leaves_no_trace(encoder: str, train: list
     state = torch.get_rng_state()
     runs = []
     for seed in (1, 1, 2):
-        tagger = tagger_of(encoder, seed=seed, epochs=1)
+        tagger = tagger_of(encoder, seed=seed, epochs=2)
         tagger.fit(train, train[:3])
         runs.append(np.concatenate([m.ravel() for _, _, m, _ in by_sentence(list(tagger.infer(train))).values()]))
         torch.rand(3)
     np.testing.assert_array_equal(runs[0], runs[1])
     assert np.abs(runs[0] - runs[2]).max() > 1e-3
     torch.set_rng_state(state)
-    tagger_of(encoder, epochs=1).fit(train[:3], [])
+    tagger_of(encoder, epochs=2).fit(train[:3], [])
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -272,7 +272,7 @@ def test_what_on_progress_raises_passes_through(encoder: str, train: list[Senten
         pass
 
     def stop(progress: Progress) -> None:
-        assert (progress.epoch, progress.epochs, progress.dev_f1) == (1, 4, None)
+        assert (progress.epoch, progress.epochs, progress.dev_f1) == (1, 8, None)
         raise Enough
 
     tagger = tagger_of(encoder)
@@ -300,12 +300,12 @@ def test_negatives_are_learned_from(encoder: str) -> None:
 def test_the_best_epoch_on_dev_is_kept(encoder: str, train: list[Sentence]) -> None:
     """Dev asks for what the model says after one early epoch; the same fit must stop later and go back to it."""
     said: list[list[tuple[Span, ...]]] = []
-    tagger = tagger_of(encoder, epochs=5, learning_rate=2e-4)
+    tagger = tagger_of(encoder, epochs=10, learning_rate=2e-4)
     tagger.fit(train, [], on_progress=lambda _: said.append([tuple(p) for p in tagger.predict(train)]))
-    best = next(e for e in range(3) if any(said[e]) and said[e] not in said[e + 1 :])
+    best = next(e for e in range(8) if any(said[e]) and said[e] not in said[e + 1 :])
     dev = [sentence.labelled(spans) for sentence, spans in zip(train, said[best], strict=True)]
     heard: list[Progress] = []
-    again = tagger_of(encoder, epochs=5, learning_rate=2e-4, patience=2)
+    again = tagger_of(encoder, epochs=10, learning_rate=2e-4, patience=2)
     again.fit(train, dev, on_progress=heard.append)
     assert [progress.dev_f1 for progress in heard] == [span_f1(dev, spans) for spans in said[: best + 3]]
     assert heard[best].dev_f1 == 1
@@ -328,7 +328,7 @@ def test_what_cannot_be_learned_from(encoder: str, train: list[Sentence]) -> Non
 
 
 def test_no_labels_at_all(encoder: str) -> None:
-    tagger = tagger_of(encoder, epochs=1)
+    tagger = tagger_of(encoder, epochs=2)
     tagger.fit([labelled("1", "the sea"), labelled("2", "")], [labelled("3", "the sea")])
     assert tagger.tags == ("O",)
     assert tagger.predict([Sentence.from_text("4", "Ada met the sea")]) == [[]]
@@ -338,7 +338,7 @@ def test_no_labels_at_all(encoder: str) -> None:
 
 def test_one_sentence_is_enough_to_learn_that_sentence(encoder: str) -> None:
     one = labelled("1", "Ada met the sea", PER="Ada")
-    tagger = tagger_of(encoder, epochs=2)
+    tagger = tagger_of(encoder, epochs=4)
     tagger.fit([one], [])
     assert tagger.predict([one]) == [[Span(0, 3, "PER")]]
 
@@ -354,7 +354,7 @@ def test_one_sentence_is_enough_to_learn_that_sentence(encoder: str) -> None:
 )
 def test_any_script_and_any_span(encoder: str, text: str, phrase: str) -> None:
     """Offsets are exact; the last span cuts a word, which is cut for training but not for tagging."""
-    tagger = tagger_of(encoder, epochs=2)
+    tagger = tagger_of(encoder, epochs=4)
     tagger.fit([labelled("1", text, X=phrase), labelled("2", "the sea in the sea")], [])
     (spans,) = tagger.predict([Sentence.from_text("1", text)])
     if phrase in [word.text for word in Sentence.from_text("1", text).words] or phrase == "东京":
@@ -364,7 +364,7 @@ def test_any_script_and_any_span(encoder: str, text: str, phrase: str) -> None:
 @pytest.mark.parametrize(("freeze", "still"), [("none", 0), ("embeddings", 1), (1, 2), (2, 3)])
 def test_what_is_frozen_stays(encoder: str, train: list[Sentence], freeze: str | int, still: int) -> None:
     before = BertModel.from_pretrained(encoder).state_dict()
-    tagger = tagger_of(encoder, epochs=1, freeze=freeze)
+    tagger = tagger_of(encoder, epochs=2, freeze=freeze)
     tagger.fit(train, [])
     after = tagger._fitted().encoder.state_dict()
     places = ["embeddings.word_embeddings", "encoder.layer.0", "encoder.layer.1"]
@@ -419,7 +419,7 @@ def test_batches_keep_their_budget() -> None:
 
 
 def test_bf16_is_close_to_float32(encoder: str, train: list[Sentence], tmp_path: Path) -> None:
-    tagger = tagger_of(encoder, precision="bf16", epochs=2)
+    tagger = tagger_of(encoder, precision="bf16", epochs=4)
     tagger.fit(train, [])
     rough = by_sentence(list(tagger.infer(train)))
     tagger.options = tagger.options.model_copy(update={"precision": "fp32"})
@@ -429,9 +429,9 @@ def test_bf16_is_close_to_float32(encoder: str, train: list[Sentence], tmp_path:
 
 
 @pytest.mark.slow
-def test_the_packaged_encoder_learns_from_thirty_sentences(train: list[Sentence]) -> None:
+def test_the_packaged_encoder_knows_words_it_was_not_shown(train: list[Sentence]) -> None:
+    """Twenty-one sentences suffice to mark a name and a town that were in none of them."""
+    unseen = [sentence for sentence in train if sentence.id.startswith("7")]
     tagger = TransformerTagger(seed=0)
-    seen = [s for s in train if not s.id.startswith("7")]
-    tagger.fit(seen, [])
-    (spans,) = tagger.predict([Sentence.from_text("new", "Hypatia met the sea in Alexandria.")])
-    assert [(s.start, s.end, s.label) for s in spans] == [(0, 7, "PER"), (23, 33, "LOC")]
+    tagger.fit([sentence for sentence in train if sentence not in unseen], [])
+    assert tagger.predict(unseen) == [sorted(sentence.spans or ()) for sentence in unseen]
