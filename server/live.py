@@ -17,6 +17,7 @@ from labelstudio.results import chosen, prediction, result_of, spans_of
 from labelstudio.schema import Schema, read_schema
 from learning.database import Annotation, Project, Task
 from learning.intake import delete_annotations, delete_tasks, put_annotations, put_tasks
+from learning.serving import UNTRAINED
 from learning.settings import ProjectSettings
 from learning.venue import Collected
 from learning.workspace import Workspace
@@ -70,7 +71,7 @@ class LiveVenue:
     def take_back(self, version: str) -> None:
         """Delete a replaced version's predictions in Label Studio, which answers others slowly meanwhile."""
         if (client := self._client()) is not None:
-            clean_up(client, self._external_id(), {version}, keep=set())
+            clean_up(client, self._external_id(), {version, UNTRAINED}, keep=set())
 
     def _client(self) -> LabelStudio | None:
         """A client whose token works, our own settings first; None without one.
