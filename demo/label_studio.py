@@ -55,9 +55,13 @@ def start(program: Path, folder: Path, port: int) -> Process:
     command = [
         *(str(program), "start", "--no-browser"),
         *("--host", url_of(port), "--internal-host", HOST, "--port", str(port)),
-        *("--username", EMAIL, "--password", PASSWORD, "--user-token", _bootstrap_token(folder)),
+        *("--username", EMAIL, "--password", PASSWORD, "--user-token", _secret(folder, "bootstrap-token")),
     ]
-    environment = _ENVIRONMENT | {"LABEL_STUDIO_BASE_DATA_DIR": str(data.resolve())}
+    environment = _ENVIRONMENT | {
+        "LABEL_STUDIO_BASE_DATA_DIR": str(data.resolve()),
+        # signs tokens; one that Label Studio makes itself may hold a "$" or "#", and is then lost at the next start
+        "SECRET_KEY": _secret(folder, "secret-key"),
+    }
     return Process("Label Studio", command, environment, folder / "label-studio.log")
 
 
@@ -69,16 +73,16 @@ def api_key(folder: Path, port: int) -> str:
     """The personal access token of the demo's user, created on the first call and kept under `folder`."""
     file = folder / "data" / "personal-access-token"
     if not file.exists():
-        headers = {"Authorization": f"Token {_bootstrap_token(folder)}"}
+        headers = {"Authorization": f"Token {_secret(folder, 'bootstrap-token')}"}
         answer = httpx.post(f"{url_of(port)}/api/token/", headers=headers, timeout=30, trust_env=False)
         _raise_for_status(answer)
         _write_secret(file, answer.json()["token"])
     return file.read_text()
 
 
-def _bootstrap_token(folder: Path) -> str:
-    """The legacy token that Label Studio is started with: random, and the same at every start."""
-    file = folder / "data" / "bootstrap-token"
+def _secret(folder: Path, name: str) -> str:
+    """What Label Studio is started with: random, and the same at every start."""
+    file = folder / "data" / name
     if not file.exists():
         _write_secret(file, secrets.token_hex(20))
     return file.read_text()

@@ -50,6 +50,7 @@ class RunningLabelStudio:
             (folder / "data").mkdir()
             shutil.copy(FRESH / DATABASE, folder / "data")
         self.password, self.legacy_token = administrator
+        self._secret_key = secrets.token_hex(32)
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = command
@@ -77,11 +78,16 @@ class RunningLabelStudio:
         self._wait_until_healthy(self._process)
 
     def _environment(self) -> dict[str, str]:
-        """The banned subnets and the SSRF protection would keep it from calling a backend on this machine."""
+        """The banned subnets and the SSRF protection would keep it from calling a backend on this machine.
+
+        A secret key that Label Studio makes itself may hold a "$" or "#" and is then lost at a restart, and with it
+        every token that it signed.
+        """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LABEL_STUDIO")}
         return {
             **inherited,
             "LABEL_STUDIO_BASE_DATA_DIR": str(self.folder / "data"),
+            "SECRET_KEY": self._secret_key,
             "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
             "USE_DEFAULT_BANNED_SUBNETS": "false",
             "SSRF_PROTECTION_ENABLED": "false",
