@@ -59,7 +59,7 @@ def start(program: Path, folder: Path, port: int) -> Process:
     ]
     environment = _ENVIRONMENT | {
         "LABEL_STUDIO_BASE_DATA_DIR": str(data.resolve()),
-        # signs tokens; one that Label Studio makes itself may hold a "$" or "#", and is then lost at the next start
+        # signs tokens; one that Label Studio makes itself may begin with "$", and is then lost at the next start
         "SECRET_KEY": _secret(folder, "secret-key"),
     }
     return Process("Label Studio", command, environment, folder / "label-studio.log")
