@@ -80,8 +80,8 @@ class RunningLabelStudio:
     def _environment(self) -> dict[str, str]:
         """The banned subnets and the SSRF protection would keep it from calling a backend on this machine.
 
-        A secret key that Label Studio makes itself may begin with "$" (one in 50 does) and is then lost at a restart, and with it
-        every token that it signed.
+        A secret key that Label Studio makes itself may begin with "$" (one in 50 does) and is then lost at a
+        restart, and with it every token that it signed.
         """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LABEL_STUDIO")}
         return {
