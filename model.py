@@ -138,8 +138,8 @@ class ActiveTagger(LabelStudioMLBase):
             settings = self._settings(project)
             records = [record_of_task(task) for task in tasks if _has_birth(task)]
             put_tasks(session, project, records, settings.seed)  # without an API key, the way to know them
-            put_annotations(session, project, [annotation for task in records for annotation in task.annotations])
-            check_triggers(session, project, settings)
+            if put_annotations(session, project, [annotation for task in records for annotation in task.annotations]):
+                check_triggers(session, project, settings)
         schema = read_schema(self.config or project.label_config, settings.control)
         documents = {i: doc for i, task in enumerate(tasks) if (doc := _read(schema, task)) is not None}
         sentences = [Sentence.from_text(str(_id(tasks[i])), doc.text) for i, doc in documents.items()]
@@ -173,12 +173,11 @@ class ActiveTagger(LabelStudioMLBase):
 
     def _settings(self, project: Project) -> ProjectSettings:
         """The project's settings; the backend's own if they no longer fit, so that nothing that arrives is lost."""
-        try:
-            return self.workspace.settings.for_project(project.extra_params)
-        except ValueError as error:
-            project.notice = f"{error}; until this is mended the backend's own settings are used"
-            log.warning("project %s: %s", project.key, project.notice)
-            return self.workspace.settings
+        settings, fault = self.workspace.settings.in_force(project.extra_params)
+        if fault:
+            project.notice = fault
+            log.warning("project %s: %s", project.key, fault)
+        return settings
 
 
 def _write_down(session: Session, project: Project, happened: Event, settings: ProjectSettings) -> None:

@@ -83,6 +83,13 @@ class Settings(ProjectSettings, BaseSettings):
             raise ValueError("BASIC_AUTH_PASS: only ASCII characters arrive unchanged by basic authentication")
         return self
 
+    def in_force(self, extra_params: dict[str, Any] | None) -> tuple[ProjectSettings, str | None]:
+        """A project's settings, and None; or, where they no longer fit, these defaults and what is wrong."""
+        try:
+            return self.for_project(extra_params), None
+        except ValueError as error:
+            return self, f"{error}; until this is mended the backend's own settings are used"
+
     def for_project(self, extra_params: dict[str, Any] | str | None) -> ProjectSettings:
         """These defaults with a project's own extra parameters over them.
 

@@ -44,11 +44,9 @@ def work(project_id: int) -> None:
     db = workspace.db
     with db.read() as session:
         project = session.get_one(Project, project_id)
-        try:
-            settings = workspace.settings.for_project(project.extra_params)
-        except ValueError as error:
-            log.error("project %s: %s; the backend's own settings are used", project.key, error)
-            settings = workspace.settings
+    settings, fault = workspace.settings.in_force(project.extra_params)
+    if fault:
+        log.error("project %s: %s", project.key, fault)
     venue = LiveVenue(workspace, project_id, settings)
     round_id = rounds.claim(db, project_id)
     if round_id is not None:

@@ -28,11 +28,7 @@ def _state(session: Session, project: Project, workspace: Workspace) -> dict[str
     recent = session.scalars(
         select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(ROUNDS_SHOWN)
     ).all()
-    settings, fault = workspace.settings.for_project(None), None
-    try:
-        settings = workspace.settings.for_project(project.extra_params)
-    except ValueError as error:
-        fault = str(error)
+    settings, fault = workspace.settings.in_force(project.extra_params)
     tasks = session.scalar(select(func.count()).where(Task.project_id == project.id))
     labelled = session.scalar(
         select(func.count(func.distinct(Annotation.task_id))).where(
