@@ -29,7 +29,7 @@ from learning.intake import (
     put_tasks,
 )
 from learning.serving import UNTRAINED, Answer, Answers, answer, current_version
-from learning.settings import ProjectSettings, Settings, as_dict
+from learning.settings import DECIDE_THE_MODEL, ProjectSettings, Settings, as_dict
 from learning.workspace import Workspace
 
 log = logging.getLogger("active_tagger")
@@ -114,7 +114,7 @@ class ActiveTagger(LabelStudioMLBase):
                 before = self._settings(project)
                 learns_anew = any(
                     getattr(before, name) != getattr(wanted, name)
-                    for name in ("tagger", "tagger_options", "adapt", "control", "dev_share", "seed")
+                    for name in (*DECIDE_THE_MODEL, "acquisition", "acquisition_options")
                 )
                 project.extra_params, project.notice = told, None
                 mark_due(project, "fit" if learns_anew else "rank", "the settings have changed")

@@ -40,7 +40,7 @@ class Project(Base):
     revision: Mapped[int] = mapped_column(default=0)
     """Counts changes; annotations carry the revision they came with, rounds the one they started from."""
     due: Mapped[str | None]
-    """"fit" or "rank" when a round should run, else None: the mark that the trainer looks for."""
+    """"fit", "successor" or "rank" when a round should run, else None: the mark that the trainer looks for."""
     due_reason: Mapped[str | None]
     due_model: Mapped[int | None]
     """The round whose model a due "rank" is to use (rolling back), None for the newest."""
@@ -95,7 +95,8 @@ class Round(Base):
     number: Mapped[int]
     version: Mapped[str]
     kind: Mapped[str]
-    """"fit" (a model was trained), "rank" (the pool re-ordered with an earlier model) or "cold start" (no model)."""
+    """"fit" (a model was trained), "rank" (the pool re-ordered with an earlier model), "acquisition" (re-ordered with a
+    new model that ranks; the one for use follows) or "cold start" (no model)."""
     state: Mapped[str]
     """running → publishing → done; or failed, interrupted, superseded."""
     reason: Mapped[str]

@@ -12,10 +12,8 @@ from corpus import Sentence, Span
 from learning.advice import Advice, Point, advise, agreement
 from learning.database import Prediction, Project, Round, text_hash
 from learning.metrics import span_counts
+from learning.settings import DECIDE_THE_MODEL
 from learning.venue import Collected
-
-SAME = ("tagger", "tagger_options", "control", "adapt", "dev_share", "seed")
-"""Settings that must not have changed for two rounds to lie on one learning curve."""
 
 
 def compared(
@@ -47,7 +45,7 @@ def advice(session: Session, project: Project) -> Advice | None:
     ).all()
     if not fitted:
         return None
-    now = [fitted[-1].settings.get(name) for name in SAME]
-    alike = [this for this in fitted if [this.settings.get(name) for name in SAME] == now]
+    now = [fitted[-1].settings.get(name) for name in DECIDE_THE_MODEL]
+    alike = [this for this in fitted if [this.settings.get(name) for name in DECIDE_THE_MODEL] == now]
     points = [Point.from_metrics(this.metrics) for this in alike]
     return advise([point for point in points if point is not None])

@@ -159,8 +159,10 @@ def delete_annotations(session: Session, project: Project, ids: Collection[int])
 
 
 def mark_due(project: Project, kind: str, reason: str, model: int | None = None) -> None:
-    """Ask for a round: "fit" (train, then rank) or "rank" (only re-order). A waiting "fit" is not weakened."""
-    if kind == "fit" or project.due is None:
+    """Ask for a round: "fit" (train, then rank), "successor" (the same, after the acquisition model has ranked already)
+    or "rank" (only re-order). What waits is not weakened, nor is a successor made to wait longer."""
+    strength = ("rank", "fit", "successor").index
+    if project.due is None or (kind != "rank" and strength(kind) >= strength(project.due)):
         project.due, project.due_reason, project.due_model = kind, reason, model
 
 

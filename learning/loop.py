@@ -49,9 +49,14 @@ def split_dev(
 
 
 def fit(
-    labelled: Sequence[Sentence], settings: ProjectSettings, rng: np.random.Generator, on_step: OnStep = silently
+    labelled: Sequence[Sentence],
+    settings: ProjectSettings,
+    rng: np.random.Generator,
+    on_step: OnStep = silently,
+    start: Tagger | None = None,
 ) -> Tagger:
-    """A tagger of the project's kind, trained from scratch on `labelled`."""
+    """A tagger of the kind that `settings` name, trained on `labelled`: from scratch, or from `start`, an earlier
+    model, where they say so and that is of the same kind."""
     kind = tagger_class(settings.tagger)
     tagger = kind(kind.Options(**settings.tagger_options), seed=settings.seed)
     train, dev = split_dev(labelled, settings.dev_share if kind.uses_dev else 0.0, rng)
@@ -65,7 +70,8 @@ def fit(
         )
 
     on_step("fit", epoch=0)
-    tagger.fit(train, dev, on_progress=on_progress)
+    warm = settings.warm_start and start is not None and tagger.goes_on_from(start)
+    tagger.fit(train, dev, start=start if warm else None, on_progress=on_progress)
     return tagger
 
 

@@ -29,8 +29,10 @@ class ModelStore:
         """The folder of a project's models; others than versions, such as an adapted encoder, stay on it."""
         return self.root / str(project_id)
 
-    def save(self, tagger: Tagger, project_id: int, version: str) -> None:
-        """Store a model under a new version; afterwards it is there whole."""
+    def save(self, tagger: Tagger, project_id: int, version: str, *, acquisition: Tagger | None = None) -> None:
+        """Store a model, and the one that ranks if it is another, under a new version; afterwards it is there whole."""
+        if acquisition is not None and acquisition is not tagger:
+            acquisition.save(self._acquisition(project_id, version))
         tagger.save(self.folder(project_id, version))
 
     def load(self, project_id: int, version: str) -> Tagger:
@@ -38,7 +40,17 @@ class ModelStore:
 
         Raises FileNotFoundError if the version is not there.
         """
-        folder = self.folder(project_id, version)
+        return self._load(self.folder(project_id, version))
+
+    def load_acquisition(self, project_id: int, version: str) -> Tagger:
+        """Read the model that ranks under this version. Raises FileNotFoundError if the version is not there."""
+        folder = self._acquisition(project_id, version)
+        return self._load(folder) if folder.is_dir() else self.load(project_id, version)
+
+    def _acquisition(self, project_id: int, version: str) -> Path:
+        return self.shelf(project_id) / "acquisition" / version
+
+    def _load(self, folder: Path) -> Tagger:
         with self._lock:
             if folder in self._loaded:
                 self._loaded.move_to_end(folder)
@@ -55,7 +67,9 @@ class ModelStore:
 
     def prune(self, project_id: int, keep: Collection[str]) -> None:
         """Delete all versions but `keep`, and what interrupted saves left behind."""
-        left_behind = self.shelf(project_id).glob(".*")
+        shelf = self.shelf(project_id)
+        left_behind = [*shelf.glob(".*"), *shelf.glob("acquisition/.*")]
         old = [self.folder(project_id, version) for version in self.versions(project_id) - set(keep)]
-        for path in [*left_behind, *old]:
+        ranked = [folder for folder in shelf.glob("acquisition/[!.]*") if folder.name not in keep]
+        for path in [*left_behind, *old, *ranked]:
             shutil.rmtree(path, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +47,12 @@ def order(
     rng: np.random.Generator,
     on_step: OnStep = silently,
     readers: Readers | None = None,
+    successor: Tagger | None = None,
+    known: Mapping[str, list[Span]] | None = None,
 ) -> Ordered:
-    """Measure the pool, rank what the filter leaves of it, and mix the hold-out in at random.
+    """Measure the pool with `tagger`, rank what the filter leaves of it, and mix the hold-out in at random; the spans
+    are those of `successor` where another model is trained for use (Shelmanov et al. 2021, fig. 3), by id in `known`
+    as far as it has given them already.
 
     Raises ValueError if the strategy or the filter needs what the tagger does not provide (after rolling back to
     another kind), or a model that is not within reach.
@@ -64,7 +68,7 @@ def order(
     left = np.setdiff1d(np.arange(len(measuring.pool)), kept)
     ranked += [Queued(measuring.pool[i].id, None) for i in rng.permutation(left)]
     queue = mix(ranked, collected.holdout_pool, settings.holdout_share, rng)
-    return Ordered(queue, settings.strategy, measuring.predictions())
+    return Ordered(queue, settings.strategy, measuring.predictions(successor or tagger, known or {}))
 
 
 def cold_order(
@@ -202,12 +206,13 @@ class _Measuring:
                 self._spans[sentences[i].id] = spans
             yield batch
 
-    def predictions(self) -> dict[str, list[Span]]:
+    def predictions(self, tagger: Tagger, known: Mapping[str, list[Span]]) -> dict[str, list[Span]]:
         """The tagger's spans of every sentence, those that were not measured too."""
-        assert self._tagger is not None
+        if tagger is self._tagger:
+            known = self._spans
         others = [*self.collected.holdout, *self.collected.holdout_pool]
         everything = [*self.pool, *self._labelled, *(sentence.unlabelled() for sentence in others)]
-        missing = [sentence for sentence in everything if sentence.id not in self._spans]
-        for sentence, spans in zip(missing, self._tagger.predict(missing), strict=True):
-            self._spans[sentence.id] = spans
-        return self._spans
+        missing = [sentence for sentence in everything if sentence.id not in known]
+        self._on_step("tag", of=len(missing))
+        found = zip(missing, tagger.predict(missing), strict=True)
+        return {**known} | {sentence.id: spans for sentence, spans in found}

@@ -62,18 +62,20 @@ class Readers:
         return MaskedLanguageModel.load(name, seed=self.settings.seed)
 
     def for_fitting(self, sentences: Sequence[Sentence], on_step: OnStep = silently) -> ProjectSettings:
-        """The settings to train a tagger with: where they say `adapt`, its encoder is the adapted one."""
+        """The settings to train with: where they say `adapt`, the encoder of the tagger, and of the acquisition model
+        if that starts from the same one, is the adapted one."""
         if not self.settings.adapt:
             return self.settings
-        options = {**self.settings.tagger_options, "encoder": str(self._adapted(sentences, on_step))}
-        return self.settings.model_copy(update={"tagger_options": options})
+        adapted = {"encoder": str(self._adapted(sentences, on_step))}
+        options = {"tagger_options": {**self.settings.tagger_options, **adapted}}
+        ranks = self.settings.acquisition
+        if ranks is not None and TAGGERS[ranks].encoder and _encoder(self.settings.ranking) == self._pretrained:
+            options["acquisition_options"] = {**self.settings.acquisition_options, **adapted}
+        return self.settings.model_copy(update=options)
 
     @property
     def _pretrained(self) -> str:
-        from taggers.encoders import PACKAGED
-
-        has_one = TAGGERS[self.settings.tagger].encoder
-        return str(self.settings.tagger_options.get("encoder", PACKAGED)) if has_one else PACKAGED
+        return _encoder(self.settings)
 
     def _adapted(self, sentences: Sequence[Sentence], on_step: OnStep) -> Path:
         """The folder of the adapted encoder, made if it is not there yet."""
@@ -87,3 +89,10 @@ class Readers:
             self.adaptation = model.adapt(sentences, seconds=self.settings.adapt_seconds, on_progress=on_step)
             model.save(kept)
         return kept
+
+
+def _encoder(settings: ProjectSettings) -> str:
+    """The pre-trained encoder of a tagger, by name; the packaged one of a tagger that has none."""
+    from taggers.encoders import PACKAGED
+
+    return str(settings.tagger_options.get("encoder") or PACKAGED) if TAGGERS[settings.tagger].encoder else PACKAGED

@@ -13,18 +13,17 @@ import numpy as np
 from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from corpus import Sentence, Span
+from corpus import Span
 from learning import history
 from learning.database import Database, Prediction, Project, Round, now, text_hash
 from learning.intake import check_triggers, mark_due
-from learning.loop import Evaluation, evaluate, fit
 from learning.models import ModelStore
 from learning.queue import Ordered, cold_order, order
 from learning.readers import Readers
 from learning.settings import ProjectSettings
 from learning.steps import OnStep
+from learning.training import Model, known_spans, model_of
 from learning.venue import Collected, Venue
-from taggers import Tagger
 
 HEARTBEAT_LIMIT = timedelta(seconds=60)
 """A running round that gave no sign of life for so long is taken for dead."""
@@ -80,61 +79,32 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
     collected = venue.collect()
     rng = np.random.default_rng([settings.seed, this.number])
     readers = Readers(settings, models.shelf(this.project_id))
-    tagger, evaluation, model_round = _model(db, models, this, collected, readers, rng, on_step)
-    if tagger is None:
+    model = model_of(db, models, this, collected, readers, rng, on_step)
+    if model is None:
         kind, ordered = "cold start", cold_order(collected, settings, rng, on_step, readers)
     else:
-        kind = "fit" if model_round == round_id else "rank"
-        ordered = order(tagger, collected, settings, rng, on_step, readers)
+        kind, known = model.kind, {}
+        if model.ranks is not model.tags:
+            known = known_spans(db, this, model, collected)
+        ordered = order(model.ranks, collected, settings, rng, on_step, readers, model.tags, known)
     on_step("store")
     with db.write() as session:
         stored = session.get_one(Round, round_id)
-        stored.kind, stored.model_round_id, stored.state, stored.heartbeat = kind, model_round, "publishing", now()
+        stored.kind, stored.state, stored.heartbeat = kind, "publishing", now()
+        stored.model_round_id = model.round_id if model else None
         stored.settings = settings.model_dump(mode="json")
         stored.revision = collected.revision
         stored.problems = [*filter(None, [ordered.note]), *collected.problems[:100]]
-        metrics = _metrics(collected, evaluation, ordered, readers)
+        metrics = _metrics(collected, model, ordered, readers)
         if kind == "fit":
             project = session.get_one(Project, this.project_id)
             metrics |= history.compared(session, project, collected, ordered.predictions)
-        if kind == "rank":  # the model is an earlier round's, and so are its scores
-            metrics["evaluation"] = session.get_one(Round, model_round).metrics.get("evaluation")
+        elif model:  # the model is an earlier round's, and so are its scores
+            metrics["evaluation"] = session.get_one(Round, model.round_id).metrics.get("evaluation")
+        if kind == "acquisition":
+            mark_due(session.get_one(Project, this.project_id), "successor", this.reason)
         stored.metrics = metrics
         _store_predictions(session, round_id, collected, ordered)
-
-
-def _model(
-    db: Database,
-    models: ModelStore,
-    this: Round,
-    collected: Collected,
-    readers: Readers,
-    rng: np.random.Generator,
-    on_step: OnStep,
-) -> tuple[Tagger | None, Evaluation | None, int | None]:
-    """The model to rank with, its evaluation if it is new, and the round it comes from; None before there is one."""
-    with db.read() as session:
-        earlier = _model_round(session, this)
-    labelled = [*collected.labelled, *collected.holdout]
-    enough = readers.settings.fills_a_round(len(labelled), sum(len(sentence) for sentence in labelled))
-    if collected.labelled and (this.kind == "fit" or (earlier is None and enough)):
-        settings = readers.for_fitting([*collected.labelled, *collected.pool], on_step)
-        tagger = fit(collected.labelled, settings, rng, on_step)
-        evaluation = evaluate(tagger, collected, settings, rng, on_step)
-        models.save(tagger, this.project_id, this.version)
-        return tagger, evaluation, this.id
-    if earlier is None:
-        return None, None, None
-    return models.load(this.project_id, earlier.version), None, earlier.id
-
-
-def _model_round(session: Session, this: Round) -> Round | None:
-    """The round whose model a "rank" uses: the one asked for, else the current one's."""
-    if this.model_round_id is not None:
-        return session.get(Round, this.model_round_id)
-    project = session.get_one(Project, this.project_id)
-    current = session.get(Round, project.current_round_id) if project.current_round_id else None
-    return session.get(Round, current.model_round_id) if current and current.model_round_id else None
 
 
 def publish(db: Database, models: ModelStore, round_id: int, venue: Venue, settings: ProjectSettings) -> None:
@@ -288,7 +258,7 @@ def _store_predictions(session: Session, round_id: int, collected: Collected, or
     place = {queued.id: (position, queued) for position, queued in enumerate(ordered.queue)}
     held_out = {sentence.id for sentence in (*collected.holdout, *collected.holdout_pool)}
     rows = []
-    for sentence in _all(collected):
+    for sentence in collected.sentences():
         position, queued = place.get(sentence.id, (None, None))
         spans = [[s.start, s.end, s.label, s.confidence] for s in ordered.predictions.get(sentence.id, [])]
         rows.append(
@@ -307,19 +277,16 @@ def _store_predictions(session: Session, round_id: int, collected: Collected, or
         session.execute(insert(Prediction), rows)
 
 
-def _all(collected: Collected) -> list[Sentence]:
-    return [*collected.pool, *collected.holdout_pool, *collected.labelled, *collected.holdout]
-
-
-def _metrics(collected: Collected, evaluation: Evaluation | None, ordered: Ordered, readers: Readers) -> dict[str, Any]:
+def _metrics(collected: Collected, model: Model | None, ordered: Ordered, readers: Readers) -> dict[str, Any]:
     labelled = [*collected.labelled, *collected.holdout]
     return {
         "strategy": ordered.strategy,
+        "ranked_by": model.ranks.name if model else None,
         "train_sentences": len(collected.labelled),
         "holdout_sentences": len(collected.holdout),
         "labelled_words": sum(len(sentence) for sentence in labelled),
         "pool_sentences": len(collected.pool) + len(collected.holdout_pool),
-        "evaluation": evaluation.as_json() if evaluation else None,
+        "evaluation": model.evaluation.as_json() if model and model.evaluation else None,
         **({"adaptation": readers.adaptation} if readers.adaptation else {}),
     }
 

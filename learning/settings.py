@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from strategies import STRATEGIES, check, pool_filter, strategy
 from taggers import TAGGERS
 
+DECIDE_THE_MODEL = ("tagger", "tagger_options", "warm_start", "adapt", "control", "dev_share", "seed")
+"""Settings that make another model of the same labels: it is trained anew, and begins another learning curve."""
+
 
 class ProjectSettings(BaseModel):
     """How one project learns. Every field may stand in the environment (for all projects, upper case) or in the
@@ -21,6 +24,13 @@ class ProjectSettings(BaseModel):
 
     tagger: str = Field("transformer", description="The model that learns: `transformer`, `flair-bilstm-crf` or `crf`.")
     tagger_options: dict[str, Any] = Field({}, description='Options of the tagger, e.g. `{"epochs": 5}`.')
+    acquisition: str | None = Field(
+        None, description="The model that ranks, where it is another than `TAGGER`, which then only tags: a fast one."
+    )
+    acquisition_options: dict[str, Any] = Field({}, description="Options of that model.")
+    warm_start: bool = Field(
+        False, description="Whether training goes on from the last model (drawn towards a fresh one) or from scratch."
+    )
     strategy: str = Field("mnlp", description="What to label next: see *How the order is made*.")
     strategy_options: dict[str, Any] = Field({}, description='Options of the strategy, e.g. `{"total": true}`.')
     filter: str | None = Field(
@@ -62,23 +72,34 @@ class ProjectSettings(BaseModel):
     @model_validator(mode="after")
     def _fit_together(self) -> ProjectSettings:
         """Refuse unknown names, and a strategy that needs what the tagger does not provide."""
-        if self.tagger not in TAGGERS:
-            raise ValueError(f"unknown tagger {self.tagger!r}; known: {', '.join(sorted(TAGGERS))}")
-        tagger, chosen = TAGGERS[self.tagger], strategy(self.strategy, **self.strategy_options)
-        check(chosen, tagger.provides)
-        if chosen.dropout is not None and chosen.dropout not in tagger.dropouts:
-            raise ValueError(
-                f"tagger {self.tagger!r} has no dropout {chosen.dropout!r}; it has: {', '.join(tagger.dropouts)}"
-            )
+        name = self.ranking.tagger
+        for known in (self.tagger, name):
+            if known not in TAGGERS:
+                raise ValueError(f"unknown tagger {known!r}; known: {', '.join(sorted(TAGGERS))}")
+        tagger, ranks, chosen = TAGGERS[self.tagger], TAGGERS[name], strategy(self.strategy, **self.strategy_options)
+        check(chosen, ranks.provides)
+        if chosen.dropout is not None and chosen.dropout not in ranks.dropouts:
+            raise ValueError(f"tagger {name!r} has no dropout {chosen.dropout!r}; it has: {', '.join(ranks.dropouts)}")
         if self.filter is not None:
-            check(pool_filter(self.filter, **self.filter_options), tagger.provides)
+            check(pool_filter(self.filter, **self.filter_options), ranks.provides)
         cold = ["auto", "random", *(name for name, kind in STRATEGIES.items() if kind.reads != "tagger")]
         if self.cold_start not in cold:
             raise ValueError(f"cold_start {self.cold_start!r} needs a model first; choose one of: {', '.join(cold)}")
+        if self.warm_start and not (tagger.warm_starts or ranks.warm_starts):
+            having = ", ".join(name for name, entry in TAGGERS.items() if entry.warm_starts)
+            raise ValueError(f"warm_start: tagger {self.tagger!r} learns from scratch each time; those can: {having}")
         if self.adapt and not tagger.encoder:
             having = ", ".join(name for name, entry in TAGGERS.items() if entry.encoder)
             raise ValueError(f"adapt: tagger {self.tagger!r} has no encoder that could read; those have one: {having}")
         return self
+
+    @property
+    def ranking(self) -> ProjectSettings:
+        """The settings of the model that ranks: these, or where `acquisition` is set the same with that as tagger."""
+        if self.acquisition is None:
+            return self
+        ranks = {"tagger": self.acquisition, "tagger_options": self.acquisition_options}
+        return self.model_copy(update={**ranks, "acquisition": None, "acquisition_options": {}})
 
     def fills_a_round(self, tasks: int, words: int) -> bool:
         """Whether so many newly annotated tasks, with so many words, start a round."""
@@ -135,7 +156,7 @@ class Settings(ProjectSettings, BaseSettings):
         """
         defaults = {name: getattr(self, name) for name in ProjectSettings.model_fields}
         extra = as_dict(extra_params)
-        for kind in ("tagger", "strategy", "filter"):
+        for kind in ("tagger", "acquisition", "strategy", "filter"):
             if extra.get(kind, defaults[kind]) != defaults[kind]:
                 defaults[f"{kind}_options"] = {}  # options belong to the one they were set for
         try:

@@ -26,6 +26,10 @@ class Collected:
     revision: int = 0
     """The project's revision that this snapshot shows."""
 
+    def sentences(self) -> list[Sentence]:
+        """All of them."""
+        return [*self.pool, *self.holdout_pool, *self.labelled, *self.holdout]
+
 
 class Venue(Protocol):
     """A live Label Studio project, gold labels (the simulator), or a list (a test)."""

@@ -60,6 +60,7 @@ def _state(session: Session, project: Project, workspace: Workspace) -> dict[str
         "strategy": settings.strategy,
         "advice": advised.as_json() if advised else None,
         "ordered_by": current.metrics.get("strategy") if current else None,
+        "ranked_by": current.metrics.get("ranked_by") if current else None,
         "rounds": [_round(this) for this in recent],
     }
 
@@ -109,6 +110,11 @@ def status_page(states: list[dict[str, Any]]) -> str:
             parts.append(
                 f"<p>The queue is ordered by {escape(state['ordered_by'])}: a strategy that needs a trained model "
                 "takes over after the first training.</p>"
+            )
+        if state["ranked_by"] not in (None, state["tagger"]):
+            parts.append(
+                f"<p>The queue is ordered with {escape(state['ranked_by'])}, which is trained first in each round; the "
+                f"spans are those of {escape(state['tagger'])}.</p>"
             )
         if state["advice"]:
             parts.append(f"<p>{escape(state['advice']['text'])}</p>")

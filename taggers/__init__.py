@@ -23,6 +23,8 @@ class Registered:
     """Fields of `Inference` beyond the path: log_prob, marginals, hidden, samples."""
     dropouts: tuple[str, ...] = ()
     """Its ways to make a pass stochastic, the usual one first."""
+    warm_starts: bool = False
+    """Whether it can go on from an earlier model."""
     encoder: bool = False
     """Whether it starts from a pre-trained encoder, by the option of that name."""
 

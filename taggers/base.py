@@ -54,6 +54,8 @@ class Tagger(ABC):
     """Whether `fit` profits from a dev set (early stopping). If not, it gets all data as `train`."""
     dropouts: ClassVar[tuple[str, ...]] = ()
     """Ways to make a pass stochastic, the usual one first; none if the tagger has no dropout."""
+    warm_starts: ClassVar[bool] = False
+    """Whether `fit` can go on from an earlier model."""
 
     def __init__(self, options: BaseModel | None = None, *, seed: int = 0) -> None:
         self.options: Any = options or self.Options()
@@ -62,10 +64,18 @@ class Tagger(ABC):
         """Tags in BIO notation, set by `fit` from the labels of `train`."""
 
     @abstractmethod
-    def fit(self, train: Sequence[Sentence], dev: Sequence[Sentence], *, on_progress: OnProgress = no_progress) -> None:
-        """Learn from scratch from `train`; keep the epoch that is best on `dev` (the last one if `dev` is empty).
+    def fit(
+        self,
+        train: Sequence[Sentence],
+        dev: Sequence[Sentence],
+        *,
+        start: Tagger | None = None,
+        on_progress: OnProgress = no_progress,
+    ) -> None:
+        """Learn from `train`; keep the epoch that is best on `dev` (the last one if `dev` is empty).
 
-        Raises ValueError if a sentence has no spans set (None) or `train` is empty.
+        From scratch, or warm from `start`, an earlier model, by `taggers.warm_start`.
+        Raises ValueError if a sentence has no spans set (None), `train` is empty, or `start` cannot be gone on from.
         """
 
     @abstractmethod
@@ -100,6 +110,10 @@ class Tagger(ABC):
             for i, found in zip(batch.indices, spans_of(batch, sentences), strict=True):
                 spans[i] = found
         return spans
+
+    def goes_on_from(self, earlier: Tagger) -> bool:
+        """Whether `fit` can start from this model: it must be of the same kind, with the same options."""
+        return self.warm_starts and type(earlier) is type(self) and earlier.options == self.options
 
     def _dropout(self, passes: int, dropout: str | None) -> str | None:
         """The dropout in force for `passes`, None for no passes. Raises ValueError if the tagger has no such one."""
@@ -147,6 +161,13 @@ def spans_of(batch: Inference, sentences: Sequence[Sentence]) -> list[list[Span]
         tags = [batch.tags[tag] for tag in path]
         found.append(decode(sentences[index].words, tags, "BIO", confidences=[float(c) for c in confidences]))
     return found
+
+
+def check_start(tagger: Tagger, start: Tagger | None) -> None:
+    """Raise ValueError if there is a `start` that `tagger` cannot go on from."""
+    if start is not None and not tagger.goes_on_from(start):
+        why = f"{start.name!r} is another model" if tagger.warm_starts else "it learns from scratch each time"
+        raise ValueError(f"tagger {tagger.name!r} cannot start warm: {why}")
 
 
 def require_labels(sentences: Sequence[Sentence]) -> None:
