@@ -22,7 +22,7 @@ class ProjectSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tagger: str = Field("transformer", description="The model that learns: `transformer`, `flair-bilstm-crf` or `crf`.")
+    tagger: str = Field("auto", description="The model that learns: see *Taggers*.")
     tagger_options: dict[str, Any] = Field({}, description='Options of the tagger, e.g. `{"epochs": 5}`.')
     acquisition: str | None = Field(
         None, description="The model that ranks, where it is another than `TAGGER`, which then only tags: a fast one."

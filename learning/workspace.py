@@ -8,6 +8,7 @@ from functools import cached_property
 from learning.database import Database
 from learning.models import ModelStore
 from learning.settings import Settings
+from taggers import vector_store
 
 
 @dataclass
@@ -15,6 +16,9 @@ class Workspace:
     """Opened once a process; the database and the model store are shared by its threads."""
 
     settings: Settings
+
+    def __post_init__(self) -> None:
+        vector_store.keep_in(self.settings.data_dir / "vectors")
 
     @cached_property
     def db(self) -> Database:

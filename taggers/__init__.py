@@ -33,22 +33,32 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 """Before torch is imported: its threads wait asleep. Spinning, as they would, they take a busy machine's cores away
 from each other and train ten times slower."""
 
+NEURAL = frozenset({"log_prob", "marginals", "hidden", "samples"})
+DROPOUTS = ("last", "locked", "word", "all")
+
 TAGGERS: dict[str, Registered] = {
+    "auto": Registered("taggers.auto", "AutoTagger", NEURAL, DROPOUTS, warm_starts=True, encoder=True),
+    "bilstm": Registered("taggers.bilstm", "BiLSTMTagger", NEURAL, DROPOUTS, warm_starts=True),
+    "bilstm-encoder-decoder": Registered(
+        "taggers.bilstm_encoder_decoder", "BiLSTMEncoderDecoderTagger", NEURAL, DROPOUTS, warm_starts=True
+    ),
+    "cnn-cnn-lstm": Registered("taggers.cnn_cnn_lstm", "CNNCNNLSTMTagger", NEURAL, DROPOUTS, warm_starts=True),
     "crf": Registered("taggers.crf", "CRFTagger", frozenset({"log_prob", "marginals"})),
     "flair-bilstm-crf": Registered(
-        "taggers.flair_bilstm_crf",
-        "FlairBiLSTMCRFTagger",
-        frozenset({"log_prob", "marginals", "hidden", "samples"}),
-        dropouts=("locked", "word", "all"),
+        "taggers.flair_bilstm_crf", "FlairBiLSTMCRFTagger", NEURAL, ("locked", "word", "all"), warm_starts=True
+    ),
+    "flair-contextual": Registered(
+        "taggers.flair_contextual",
+        "FlairContextualTagger",
+        NEURAL,
+        ("locked", "word", "all"),
+        warm_starts=True,
         encoder=True,
     ),
     "transformer": Registered(
-        "taggers.transformer",
-        "TransformerTagger",
-        frozenset({"log_prob", "marginals", "hidden", "samples"}),
-        dropouts=("last", "all"),
-        encoder=True,
+        "taggers.transformer", "TransformerTagger", NEURAL, ("last", "all"), warm_starts=True, encoder=True
     ),
+    "window": Registered("taggers.window", "WindowTagger", NEURAL, DROPOUTS, warm_starts=True, encoder=True),
 }
 
 

@@ -16,7 +16,7 @@ from corpus import Inference, Sentence
 from corpus.tags import encode
 from taggers import base
 from taggers.base import OnProgress, Progress, Tagger, no_progress, require_labels
-from taggers.crf_features import AFTER, BEFORE, FIRST, LAST, neighbour_features, own_features, sequence_features
+from taggers.crf_features import FIRST, LAST, features_beside, own_features, sequence_features
 from taggers.crf_maths import Floats, Transitions, batches, solve
 from taggers.labels import bio_tags
 
@@ -48,8 +48,16 @@ class CRFTagger(Tagger):
         super().__init__(options, seed=seed)
         self._model: bytes | None = None
 
-    def fit(self, train: Sequence[Sentence], dev: Sequence[Sentence], *, on_progress: OnProgress = no_progress) -> None:
+    def fit(
+        self,
+        train: Sequence[Sentence],
+        dev: Sequence[Sentence],
+        *,
+        start: Tagger | None = None,
+        on_progress: OnProgress = no_progress,
+    ) -> None:
         """Learn from `train`; `dev` is not looked at. Progress is told once, at the end."""
+        base.check_start(self, start)
         require_labels(train)
         self.tags = bio_tags(train)
         numbers = {tag: str(number) for number, tag in enumerate(self.tags)}
@@ -95,17 +103,15 @@ class CRFTagger(Tagger):
         forms_BT = np.full((B, T), len(numbers))
         for row, text in enumerate(texts):
             forms_BT[row, : len(text)] = [numbers[form] for form in text]
-        seen = [neighbour_features(form) for form in numbers]
         emissions_BTC = self._sum([own_features(form) for form in numbers])[forms_BT]
-        before = self._sum([[BEFORE + feature for feature in features] for features in seen])
-        after = self._sum([[AFTER + feature for feature in features] for features in seen])
+        before, after = (self._sum([features_beside(form)[side] for form in numbers]) for side in (0, 1))
         emissions_BTC[:, 1:] += before[forms_BT[:, :-1]]
         emissions_BTC[:, :-1] += after[forms_BT[:, 1:]]
         emissions_BTC[:, :1] += self._weights[self._rows.get(FIRST, -1)]
         emissions_BTC[np.arange(T) == lengths[:, None] - 1] += self._weights[self._rows.get(LAST, -1)]
         return emissions_BTC + self._unseen_C
 
-    def _sum(self, features: list[list[str]]) -> Floats:
+    def _sum(self, features: Sequence[Sequence[str]]) -> Floats:
         """(len(features) + 1, C): the weights of each list summed, and zeros for the padding."""
         known = [[self._rows[name] for name in names if name in self._rows] for names in features]
         owners = np.repeat(np.arange(len(known)), [len(rows) for rows in known])

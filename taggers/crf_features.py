@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 FIRST, LAST = "BOS", "EOS"
 BEFORE, AFTER = "-1:", "+1:"
+FORMS = 100_000
+"""Words whose features are remembered: those of a pool come again in every round (50 MB)."""
 
 
-def own_features(word: str) -> list[str]:
+@lru_cache(FORMS)
+def own_features(word: str) -> tuple[str, ...]:
     """A constant, lower-cased form, suffixes of two and three characters, capitalisation, digit."""
     word = _printable(word)
-    return ["bias", *_form_and_shape(word), f"s3={word[-3:]}", f"s2={word[-2:]}"]
+    return ("bias", *_form_and_shape(word), f"s3={word[-3:]}", f"s2={word[-2:]}")
 
 
-def neighbour_features(word: str) -> list[str]:
-    """What the words beside it see of a word, without BEFORE or AFTER: all but its suffixes."""
-    return _form_and_shape(_printable(word))
+@lru_cache(FORMS)
+def features_beside(word: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the next word sees of it, and what the one before sees: all but its suffixes."""
+    seen = _form_and_shape(_printable(word))
+    return tuple(BEFORE + feature for feature in seen), tuple(AFTER + feature for feature in seen)
 
 
 def sequence_features(words: Sequence[str]) -> list[list[str]]:
     """The features of every word of a sentence, for CRFsuite."""
-    seen = [neighbour_features(word) for word in words]
-    features = [own_features(word) for word in words]
+    features = [list(own_features(word)) for word in words]
     for t in range(1, len(words)):
-        features[t] += [BEFORE + feature for feature in seen[t - 1]]
-        features[t - 1] += [AFTER + feature for feature in seen[t]]
+        features[t] += features_beside(words[t - 1])[0]
+        features[t - 1] += features_beside(words[t])[1]
     if features:
         features[0].append(FIRST)
         features[-1].append(LAST)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_CELLS = 2_000_000
-"""Numbers in the largest temporary array of a batch (16 MB)."""
+_CELLS = 1_000_000
+"""Numbers in the largest temporary array of a batch: 8 MB stay near the processor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,10 +93,12 @@ def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) ->
 
 
 def freeze(model: PreTrainedModel, what: str | int) -> None:
-    """Keep weights from learning: "none", "embeddings" (the table of word pieces), or a number of layers.
+    """Keep weights from learning: "none" or False, "embeddings" (the table of word pieces), or a number of layers.
 
     A number n freezes everything but the layers above the n-th. Raises ValueError if there are fewer.
     """
+    if what is False:
+        return
     if what == "embeddings":
         model.get_input_embeddings().requires_grad_(False)
     elif isinstance(what, int):

@@ -1,136 +1,97 @@
-"""Word embeddings for Flair's tagger that need no download: learned features, or a frozen encoder's vectors."""
+"""Between Flair and the rest: our word features as its tagger takes them, its language models as an encoder of ours."""
 
 from __future__ import annotations
 
-import re
-from abc import abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+import functools
+import hashlib
+import logging
+from collections.abc import Sequence
 
-import flair
+import numpy as np
 import torch
 from flair.data import Sentence as FlairSentence
-from flair.embeddings import TokenEmbeddings
-from torch import Tensor, nn
+from flair.data import Token
+from flair.embeddings import FlairEmbeddings, TokenEmbeddings
+from numpy.typing import NDArray
 
-from taggers.frozen_vectors import FrozenVectors
-from taggers.word_pieces import CAPITALISATIONS, capitalisation
+from taggers.word_features import WordFeatures
+from taggers.word_pieces import within_budget
 
-WORD_UNITS, CHARACTER_UNITS, CHARACTER_FILTERS, CAPITALISATION_UNITS = 100, 30, 30, 8
-"""The CNN over characters has the sizes of Ma and Hovy 2016, table 1."""
-LONGEST_WORD = 40
-"""Characters read of a word: a longer one is read by its two ends."""
-UNKNOWN, PADDING = 0, 1
+logging.getLogger("flair").setLevel(logging.WARNING)  # importing Flair sets up a handler that prints
+
+BLANK = "\N{REPLACEMENT CHARACTER}"
+"""Stands for a word without characters, which Flair would drop."""
+CHARACTERS_AT_ONCE = 16384
+"""Characters that a language model reads at once, padding included: its states are kept for each of them."""
 
 
-class WordEmbeddings(TokenEmbeddings):
-    """Embeds the words of a batch in one go; Flair wants each token's row attached to the token."""
+def flair_sentence(words: Sequence[str]) -> FlairSentence:
+    """One token a word, whatever the word. Offsets are given because Flair would count them in quadratic time."""
+    return FlairSentence([Token(word or BLANK, start_position=n) for n, word in enumerate(words, 1)])
 
-    @abstractmethod
-    def forward(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        """(N, embedding_length): one row for each word of `texts`, text after text."""
 
-    @abstractmethod
-    def card(self) -> dict[str, Any]:
-        """What rebuilds this object, as JSON: the arguments of its constructor."""
+class FeatureEmbeddings(TokenEmbeddings):
+    """`WordFeatures` as Flair's tagger takes them."""
+
+    def __init__(self, features: WordFeatures) -> None:
+        self.name = "features"
+        super().__init__()
+        self.features = features
+
+    @property
+    def embedding_length(self) -> int:
+        return self.features.width
 
     def _add_embeddings_internal(self, sentences: list[FlairSentence]) -> None:
-        rows = self([[token.text for token in sentence] for sentence in sentences])
+        rows = self.features([[token.text for token in sentence] for sentence in sentences])
         tokens = (token for sentence in sentences for token in sentence)
         for token, row in zip(tokens, rows, strict=True):
             token.set_embedding(self.name, row)
 
 
-class FeatureEmbeddings(WordEmbeddings):
-    """A learned vector of the word, a CNN over its characters, and its capitalisation (Chiu and Nichols 2016)."""
+class LanguageModels:
+    """Language models of Flair's over characters (Akbik et al. 2018), side by side: their states where a word ends."""
 
-    _rare: Tensor
+    def __init__(self, models: Sequence[FlairEmbeddings]) -> None:
+        self._models = models
+        self.width = sum(model.embedding_length for model in models)
+        digest = hashlib.blake2b(digest_size=12)
+        for n, model in enumerate(models):
+            model.name = str(n)  # the file's, else: where it lies says nothing
+            digest.update(repr((model.is_forward_lm, model.is_lower, model.lm.dictionary.get_items())).encode())
+            for name, weights in sorted(model.lm.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(weights.contiguous().cpu().numpy().data)
+        self.fingerprint = digest.hexdigest()
 
-    def __init__(self, words: list[str], rare: list[bool], characters: list[str]) -> None:
-        """`rare[i]`: whether `words[i]` was met once only, so that it is read as unknown at times."""
-        self.name = "features"
-        super().__init__()
-        self._card = {"words": words, "rare": rare, "characters": characters}
-        self._word_numbers = {word: n for n, word in enumerate(words, 1)}
-        self._character_numbers = {character: n for n, character in enumerate(characters, 2)}
-        self.register_buffer("_rare", torch.tensor([False, *rare]), persistent=False)
-        self.words = nn.Embedding(len(words) + 1, WORD_UNITS)
-        self.characters = nn.Embedding(len(characters) + 2, CHARACTER_UNITS, padding_idx=PADDING)
-        self.convolution = nn.Conv1d(CHARACTER_UNITS, CHARACTER_FILTERS, kernel_size=3, padding=1)
-        self.capitalisation = nn.Embedding(len(CAPITALISATIONS), CAPITALISATION_UNITS)
-        with torch.no_grad():
-            for table in (self.words, self.characters):
-                bound = (3 / table.embedding_dim) ** 0.5
-                table.weight.uniform_(-bound, bound)
-            self.characters.weight[PADDING] = 0  # a word's vector must not depend on how far it is padded
-
-    @classmethod
-    def of(cls, texts: Iterable[Sequence[str]]) -> FeatureEmbeddings:
-        """With the vocabulary of `texts`."""
-        counts = Counter(_form(word) for text in texts for word in text)
-        words = sorted(counts)
-        characters = sorted({character for text in texts for word in text for character in word})
-        return cls(words, [counts[word] == 1 for word in words], characters)
-
-    @property
-    def embedding_length(self) -> int:
-        return WORD_UNITS + CHARACTER_FILTERS + CAPITALISATION_UNITS
-
-    def card(self) -> dict[str, Any]:
-        return self._card
-
-    def forward(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        flat = [word for text in texts for word in text]
-        forms = {word: n for n, word in enumerate(dict.fromkeys(flat))}
-        of_words = torch.tensor([forms[word] for word in flat], device=flair.device)
-        known = torch.tensor([self._word_numbers.get(_form(word), UNKNOWN) for word in flat], device=flair.device)
-        if self.training:
-            hidden = self._rare[known] & (torch.rand(len(known), device=known.device) < 0.5)
-            known = known.masked_fill(hidden, UNKNOWN)
-        kinds = torch.tensor([capitalisation(word) for word in forms], device=flair.device)
-        spelling = torch.cat([self._spelling(list(forms)), self.capitalisation(kinds)], dim=1)
-        return torch.cat([self.words(known), spelling[of_words]], dim=1)
-
-    def _spelling(self, forms: list[str]) -> Tensor:
-        """(V, filters): the largest answer of each filter over a word's characters."""
-        numbers = [[self._character_numbers.get(c, UNKNOWN) for c in _ends(form)] for form in forms]
-        width = max(len(characters) for characters in numbers)
-        padded_VW = torch.tensor(
-            [characters + [PADDING] * (width - len(characters)) for characters in numbers],
-            device=flair.device,
-        )
-        answers_VFW = self.convolution(self.characters(padded_VW).transpose(1, 2))
-        return answers_VFW.masked_fill((padded_VW == PADDING)[:, None], -torch.inf).amax(dim=2)
+    @torch.no_grad()
+    def read(self, texts: Sequence[Sequence[str]], layers: str = "last") -> list[NDArray[np.float16]]:
+        """One (words, width) array for each text; there is but one layer to tell of."""
+        vectors: list[NDArray[np.float16]] = [np.zeros((len(text), self.width), np.float16) for text in texts]
+        lengths = [sum(map(len, text)) + len(text) + 2 for text in texts]
+        order = sorted((i for i, text in enumerate(texts) if text), key=lambda i: lengths[i])
+        for group in within_budget([lengths[i] for i in order], CHARACTERS_AT_ONCE):
+            some = order[group.start : group.stop]
+            # A lone half of a surrogate pair is no character to Flair.
+            sentences = [flair_sentence([word.encode("utf-8", "replace").decode() for word in texts[i]]) for i in some]
+            for model in self._models:
+                model.embed(sentences)
+            for i, sentence in zip(some, sentences, strict=True):
+                rows = [[token.get_embedding([model.name]) for model in self._models] for token in sentence]
+                vectors[i] = torch.stack([torch.cat(row) for row in rows]).half().cpu().numpy()
+        return vectors
 
 
-class EncoderEmbeddings(WordEmbeddings):
-    """Frozen contextual vectors of the words, and their capitalisation, which an uncased encoder cannot see."""
-
-    def __init__(self, vectors: FrozenVectors) -> None:
-        self.name = "encoder"
-        super().__init__()
-        self._vectors = vectors
-        self.capitalisation = nn.Embedding(len(CAPITALISATIONS), CAPITALISATION_UNITS)
-
-    @property
-    def embedding_length(self) -> int:
-        return self._vectors.width + CAPITALISATION_UNITS
-
-    def card(self) -> dict[str, Any]:
-        return {"fingerprint": self._vectors.fingerprint}
-
-    def forward(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        kinds = [capitalisation(word) for text in texts for word in text]
-        frozen = torch.cat([torch.from_numpy(vectors) for vectors in self._vectors.of(texts)])
-        capital = self.capitalisation(torch.tensor(kinds, device=flair.device))
-        return torch.cat([frozen.to(flair.device, torch.float32), capital], dim=1)
-
-
-def _form(word: str) -> str:
-    """A word as the vocabulary knows it: lower case, all digits alike."""
-    return re.sub(r"\d", "0", word.lower())
-
-
-def _ends(word: str) -> str:
-    return word if len(word) <= LONGEST_WORD else word[: LONGEST_WORD // 2] + word[-(LONGEST_WORD // 2) :]
+@functools.lru_cache(maxsize=1)
+def language_models(names: str) -> LanguageModels:
+    """Those of these names or files, joined by "+". Raises ValueError if one of them cannot be had."""
+    models = []
+    for name in names.split("+"):
+        try:
+            models.append(FlairEmbeddings(name))
+        except Exception as error:  # torch's reader raises anything for a file that is none
+            raise ValueError(
+                f"encoder 'flair:{name}' is neither a file nor a language model that Flair can download; check the "
+                f"name and the network ({error})"
+            ) from error
+    return LanguageModels(models)

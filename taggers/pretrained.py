@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
 from corpus import Inference, Sentence
-from taggers import encoders
-from taggers.reading import BATCH_PIECES, TextBatch, text_batches, untagged, word_places
-from taggers.word_pieces import PieceReader, within_budget
+from taggers.encoders import PACKAGED
+from taggers.frozen_vectors import FrozenVectors
+from taggers.reading import SORTED_AT_ONCE, TextBatch, untagged
+from taggers.word_pieces import within_budget
+
+WORDS_AT_ONCE = 4096
+"""Words in a batch, padding included."""
 
 
 class PretrainedEncoder:
     """Reads texts for the strategies that compare them before there is a tagger (Yuan et al. 2020, BERT-KM)."""
 
-    def __init__(self, name: str = encoders.PACKAGED) -> None:
-        """`name` is "minilm", a local folder or a Hugging Face Hub name. Raises ValueError as `load_encoder` does."""
-        self._device = encoders.best_device()
-        model, tokenizer = encoders.load_encoder(name)
-        self._model = torch.nn.Module.to(model, self._device).eval().requires_grad_(False)
-        self._reader = PieceReader(tokenizer, encoders.longest_input(model, tokenizer))
-        self.width = int(model.config.hidden_size)
+    def __init__(self, name: str = PACKAGED) -> None:
+        """`name` as `FrozenVectors` takes it. Raises ValueError as that does."""
+        self._vectors = FrozenVectors(name, layers="last")
+        self.width = self._vectors.width
 
     def infer(self, sentences: Sequence[Sentence]) -> Iterator[Inference]:
         """Batches of like length as `Tagger.infer` gives them; every sentence occurs in exactly one.
@@ -30,17 +30,15 @@ class PretrainedEncoder:
         `hidden_BTH` is the last layer's state at each word's first piece, H the encoder's width; the only tag is "O".
         Texts longer than the encoder reads are windowed and merged.
         """
-        for batch in text_batches(self._reader, sentences, BATCH_PIECES[self._device.type]):
-            yield self._read(batch)
-
-    @torch.inference_mode()
-    def _read(self, batch: TextBatch) -> Inference:
-        hidden_BTH = np.zeros((len(batch.indices), int(batch.lengths.max(initial=0)), self.width), np.float32)
-        rows = batch.rows()
-        for group in within_budget([len(p.pieces) for _, p in rows], BATCH_PIECES[self._device.type]):
-            some = rows[group.start : group.stop]
-            b_N, t_N = word_places(some)
-            pieces = self._reader.batch([p for _, p in some]).to(self._device)
-            states_RPH = self._model(input_ids=pieces.pieces_RP, attention_mask=pieces.mask_RP).last_hidden_state
-            hidden_BTH[b_N, t_N] = states_RPH.flatten(0, 1)[pieces.firsts_N].float().cpu().numpy()
-        return untagged(batch, hidden_BTH=hidden_BTH)
+        lengths = np.array([len(sentence) for sentence in sentences], np.int64)
+        order = np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), SORTED_AT_ONCE):
+            chosen = order[start : start + SORTED_AT_ONCE]
+            vectors = self._vectors.of([[word.text for word in sentences[i].words] for i in chosen])
+            for group in within_budget(lengths[chosen].tolist(), WORDS_AT_ONCE):
+                indices = chosen[group.start : group.stop]
+                batch = TextBatch(indices, lengths[indices], [])
+                hidden_BTH = np.zeros((len(indices), int(batch.lengths.max(initial=0)), self.width), np.float32)
+                for b, states_TH in enumerate(vectors[group.start : group.stop]):
+                    hidden_BTH[b, : len(states_TH)] = states_TH
+                yield untagged(batch, hidden_BTH=hidden_BTH)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from corpus import Word
 from corpus.windows import windows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 OVERLAP = 64
 """Word pieces that neighbouring passages of a long text share, so that each word is read in context."""
@@ -21,6 +27,7 @@ CAPITALISATIONS = ("none", "number", "lower", "title", "upper", "mixed", "casele
 """Kinds of writing; "none" stands for special tokens and padding."""
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def capitalisation(word: str) -> int:
     """Index into CAPITALISATIONS: what an uncased encoder cannot see of a word.
 
@@ -55,6 +62,17 @@ class Passage:
     """Each piece's capitalisation, that of its whole word."""
     firsts: list[int]
     """Where the first piece of each word answered for stands in `pieces`."""
+    stop: int
+    """Where the last of these words ends."""
+
+    def __len__(self) -> int:
+        """Length in word pieces."""
+        return len(self.pieces)
+
+    @property
+    def words(self) -> int:
+        """How many words it answers for."""
+        return len(self.firsts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +84,12 @@ class PieceBatch:
     kinds_RP: Tensor
     firsts_N: Tensor
     """Positions in the flattened R × P."""
+    lengths: list[int]
+    """Of each passage, in word pieces."""
 
     def to(self, device: torch.device) -> PieceBatch:
-        return PieceBatch(*(getattr(self, name).to(device) for name in PieceBatch.__slots__))
+        moved = {name: getattr(self, name).to(device) for name in ("pieces_RP", "mask_RP", "kinds_RP", "firsts_N")}
+        return replace(self, **moved)
 
 
 class PieceReader:
@@ -90,52 +111,73 @@ class PieceReader:
         if not any(texts):
             return [[] for _ in texts]
         encoded = self._tokenizer(
-            # A lone half of a surrogate pair is no text to the tokenizer.
-            [[word.text.encode("utf-8", "replace").decode() for word in words] for words in texts],
+            [[_whole(word.text) for word in words] for words in texts],
             is_split_into_words=True,
             add_special_tokens=False,
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
         )
-        passages = []
-        for i, words in enumerate(texts):
-            pieces: list[list[int]] = [[] for _ in words]
-            for piece, word in zip(encoded["input_ids"][i], encoded.word_ids(i), strict=True):
-                pieces[word].append(piece)
-            passages.append(self._passages(words, [(p or [self._unknown])[:LONGEST_WORD] for p in pieces]))
-        return passages
+        return [
+            self._of_text([capitalisation(word.text) for word in words], pieces, encoded.word_ids(i))
+            for i, (words, pieces) in enumerate(zip(texts, encoded["input_ids"], strict=True))
+        ]
 
-    def _passages(self, words: Sequence[Word], pieces: list[list[int]]) -> list[Passage]:
-        kinds = [capitalisation(word.text) for word in words]
+    def _of_text(self, kinds: list[int], pieces: list[int], word_of: list[int]) -> list[Passage]:
+        """The passages of a text of words of these kinds; `word_of` tells each piece's word."""
+        firsts = [p for p, (w, before) in enumerate(zip(word_of, [-1, *word_of], strict=False)) if w != before]
+        if len(firsts) == len(kinds) and len(pieces) <= min(self._limit, LONGEST_WORD):  # as nearly all are
+            return [self._passage(0, pieces, [kinds[w] for w in word_of], firsts, len(pieces))] if kinds else []
+        of_word: list[list[int]] = [[] for _ in kinds]
+        for piece, word in zip(pieces, word_of, strict=True):
+            of_word[word].append(piece)
+        longest = min(LONGEST_WORD, self._limit)
+        return self._windows(kinds, [(p or [self._unknown])[:longest] for p in of_word])
+
+    def _windows(self, kinds: list[int], pieces: list[list[int]]) -> list[Passage]:
         passages = []
         for window in windows([len(p) for p in pieces], self._limit, min(OVERLAP, self._limit // 4)):
-            ids, of_pieces, firsts = list(self._before), [0] * len(self._before), []
-            for w in range(window.start, window.stop):
-                if window.core_start <= w < window.core_stop:
-                    firsts.append(len(ids))
-                ids += pieces[w]
-                of_pieces += [kinds[w]] * len(pieces[w])
-            ids += self._after
-            of_pieces += [0] * len(self._after)
-            passages.append(Passage(window.core_start, ids, of_pieces, firsts))
+            read = range(window.start, window.stop)
+            starts = [0, *accumulate(len(pieces[w]) for w in read)]
+            core = slice(window.core_start - window.start, window.core_stop - window.start)
+            of_pieces = [kinds[w] for w in read for _ in pieces[w]]
+            ids = [*chain.from_iterable(pieces[window.start : window.stop])]
+            passages.append(self._passage(window.core_start, ids, of_pieces, starts[core], starts[core.stop]))
         return passages
+
+    def _passage(self, start: int, pieces: list[int], kinds: list[int], firsts: list[int], stop: int) -> Passage:
+        """With the special tokens around it."""
+        before, after = self._before, self._after
+        return Passage(
+            start,
+            [*before, *pieces, *after],
+            [*[0] * len(before), *kinds, *[0] * len(after)],
+            [len(before) + first for first in firsts],
+            len(before) + stop,
+        )
 
     def batch(self, passages: Sequence[Passage]) -> PieceBatch:
         """Pad passages to the longest of them."""
-        width = max(len(passage.pieces) for passage in passages)
-        size = (len(passages), width)
-        pieces_RP = torch.full(size, self._padding, dtype=torch.long)
-        mask_RP = torch.zeros(size, dtype=torch.long)
-        kinds_RP = torch.zeros(size, dtype=torch.long)
-        firsts = []
-        for row, passage in enumerate(passages):
-            length = len(passage.pieces)
-            pieces_RP[row, :length] = torch.tensor(passage.pieces)
-            mask_RP[row, :length] = 1
-            kinds_RP[row, :length] = torch.tensor(passage.kinds)
-            firsts += [row * width + first for first in passage.firsts]
-        return PieceBatch(pieces_RP, mask_RP, kinds_RP, torch.tensor(firsts, dtype=torch.long))
+        lengths_R = np.array([len(passage) for passage in passages])
+        mask_RP = np.arange(lengths_R.max()) < lengths_R[:, None]
+        pieces_RP = np.full(mask_RP.shape, self._padding)
+        pieces_RP[mask_RP] = np.fromiter(chain.from_iterable(p.pieces for p in passages), np.int64)
+        kinds_RP = np.zeros(mask_RP.shape, np.int64)
+        kinds_RP[mask_RP] = np.fromiter(chain.from_iterable(p.kinds for p in passages), np.int64)
+        firsts_N = np.fromiter(chain.from_iterable(p.firsts for p in passages), np.int64)
+        firsts_N += np.repeat(np.arange(len(passages)) * mask_RP.shape[1], [p.words for p in passages])
+        return PieceBatch(
+            torch.from_numpy(pieces_RP),
+            torch.from_numpy(mask_RP).long(),
+            torch.from_numpy(kinds_RP),
+            torch.from_numpy(firsts_N),
+            lengths_R.tolist(),
+        )
+
+
+def _whole(word: str) -> str:
+    """Without lone halves of surrogate pairs, which are no text to the tokenizer."""
+    return word if word.isascii() else word.encode("utf-8", "replace").decode()
 
 
 def within_budget(lengths: Sequence[int], budget: int) -> Iterator[range]:

@@ -72,16 +72,26 @@ def test_taggers() -> None:
     assert found == {name: tagger.provides for name, tagger in TAGGERS.items()}
 
 
+NETWORKS = (
+    *("auto", "window", "bilstm", "bilstm-encoder-decoder", "cnn-cnn-lstm"),
+    *("flair-bilstm-crf", "flair-contextual"),
+)
+"""Taggers whose options are so much alike that they stand in one table."""
+
+
 def test_tagger_options() -> None:
     rows = table("Tagger", "Option", "Default", "Meaning")
     found = {(tagger.strip("`"), option.strip("`")): default for tagger, option, default, _ in rows}
+    common = table("Option", *(f"`{name}`" for name in NETWORKS), "Meaning")
+    for option, *defaults, _ in common:
+        found |= {(name, option.strip("`")): value for name, value in zip(NETWORKS, defaults, strict=True) if value}
     assert found == {
-        (name, option): shown(field.default)
+        (name, option): NONE if field.default_factory else shown(field.default)
         for name in TAGGERS
         for option, field in tagger_class(name).Options.model_fields.items()
     }
-    assert len(rows) == len(found)
-    assert all(meaning for *_, meaning in rows)
+    assert len(rows) == len([1 for name, _ in found if name not in NETWORKS])
+    assert all(row[-1] for row in [*rows, *common])
 
 
 def test_strategies() -> None:

@@ -1,4 +1,4 @@
-"""Flair's BiLSTM-CRF: our probabilities against brute force and Flair's own, windows, and frozen vectors."""
+"""Flair's BiLSTM-CRF: our probabilities, losses and passes against brute force and Flair's own, and windows."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-import taggers.frozen_vectors as frozen_vectors
-from corpus import Sentence, Span, Word
-from taggers import load
+from corpus import Sentence, Span
 from taggers.base import Progress
-from taggers.crf_maths import solve
-from taggers.encoders import load_encoder, longest_input
-from taggers.flair_bilstm_crf import LABEL, FlairBiLSTMCRFTagger, FlairOptions, flair_sentence
-from taggers.flair_embeddings import EncoderEmbeddings, FeatureEmbeddings
-from taggers.frozen_vectors import FrozenVectors
+from taggers.crf_maths import Transitions, solve
+from taggers.flair_bilstm_crf import FlairBiLSTMCRFTagger, FlairOptions
+from taggers.flair_contextual import FlairContextualTagger
+from taggers.flair_embeddings import flair_sentence
+from taggers.flair_network import LABEL, FlairNetwork
 from taggers.labels import span_f1
-from taggers.word_pieces import PieceReader
-from tests.taggers.test_transformer import encoder as tiny_encoder  # noqa: F401  (a fixture)
 
 NAMES = ["Ada", "Emmy", "Mary", "Grace", "Lise", "Rosa"]
 
@@ -35,7 +31,7 @@ def made(n: int) -> Sentence:
 
 
 TRAIN = [made(n) for n in range(18)]
-OPTIONS = FlairOptions(embeddings="features", units=6, epochs=6, batch_size=3, window=8)
+OPTIONS = FlairOptions(units=6, epochs=6, batch_size=3, window=8)
 
 
 @pytest.fixture(scope="module")
@@ -123,16 +119,42 @@ def test_windows_of_a_long_text(tagger: FlairBiLSTMCRFTagger) -> None:
 
 def test_a_long_training_text_is_learned_to_its_end() -> None:
     tagger = FlairBiLSTMCRFTagger(OPTIONS)
+    tagger.tags = ("O", "B-PER", "I-PER")
     text = "the rain " * 30 + "Ada"
     examples = tagger._examples([Sentence.from_text("t", text, (Span(270, 273, "PER"),))])
-    assert [len(e) for e in examples] == [8] * 7 + [5]
-    assert examples[-1][-1].get_label(LABEL).value == "B-PER"
+    assert [len(e.words) for e in examples] == [8] * 7 + [5]
+    assert examples[-1].words[-1] == "Ada" and [tag for e in examples for tag in e.tags] == [0] * 60 + [1]
 
 
-def test_no_word_is_lost_on_the_way_to_flair() -> None:
+def test_no_word_is_lost_on_the_way_to_flair(tagger: FlairBiLSTMCRFTagger) -> None:
     odd = ["", "\u200b", "\ufeff", " ", "\x00", "\n", "\ud83d", "👩‍👩‍👧", "🇵🇪", "a b", "x" * 5000]
     assert len(flair_sentence(odd)) == len(odd)
-    assert len(FeatureEmbeddings.of([["a"]])([odd])) == len(odd)
+    words, lengths = tagger._fitted().padded([odd, ["a"]])
+    assert words.shape == (2, len(odd), 138) and lengths.tolist() == [len(odd), 1]
+    assert not words[1, 1:].any()
+
+
+def test_the_loss_and_its_gradients_are_flairs(deep: FlairBiLSTMCRFTagger) -> None:
+    """Flair adds paths up along the words, over tags that have START and STOP among them."""
+    network = deep._fitted()
+    examples = deep._examples([*TRAIN[:7], Sentence.from_text("1", "sang", (Span(0, 4, "PER"),))])
+    tokens = [flair_sentence(example.words) for example in examples]
+    for sentence, example in zip(tokens, examples, strict=True):
+        for token, tag in zip(sentence, example.tags, strict=True):
+            token.add_label(LABEL, deep.tags[tag])
+    theirs, count = network.forward_loss(tokens)
+    ours = network.loss([e.words for e in examples], torch.tensor([tag for e in examples for tag in e.tags]))
+    assert count == sum(len(e.tags) for e in examples)
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-4) and ours.item() > 1
+    gradients = []
+    for loss in (ours, theirs):
+        network.zero_grad()
+        loss.backward()
+        gradients.append({name: weights.grad.clone() for name, weights in network.named_parameters()})
+    network.zero_grad()
+    for name, gradient in gradients[0].items():
+        np.testing.assert_allclose(gradient, gradients[1][name], atol=1e-4, err_msg=name)
+        assert gradient.any(), f"{name} does not learn"
 
 
 def test_best_dev_epoch_is_kept_and_rate_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,81 +188,6 @@ def test_training_stops_early_when_lower_rates_do_not_help() -> None:
     assert 6 <= len(told) < 300
 
 
-def test_unknown_words_are_read_by_their_letters_and_capitals() -> None:
-    embeddings = FeatureEmbeddings.of([["Ada", "ada", "sang", "D", "S"]]).eval()
-    with torch.no_grad():
-        dan, capitals_only, san, ada, lower = embeddings([["Dan", "DAN", "San", "Ada", "ada"]])
-    words, capitals = slice(0, 100), slice(130, 138)
-    assert torch.equal(dan[words], san[words]) and not torch.equal(dan[words], ada[words])
-    assert torch.equal(dan[capitals], san[capitals]) and not torch.equal(dan, san)
-    assert torch.equal(ada[words], lower[words]) and not torch.equal(ada[capitals], lower[capitals])
-    assert not torch.equal(dan[capitals], capitals_only[capitals])
-
-
-def test_rare_words_are_unknown_at_times_while_training() -> None:
-    embeddings = FeatureEmbeddings.of([["once", "twice", "twice"]])
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        rows = embeddings.train()([["once"] * 200 + ["twice"] * 200])[:, :100]
-        unknown = (rows == embeddings.eval()([["never seen"]])[0, :100]).all(dim=1)
-    assert 60 < unknown[:200].sum() < 140 and unknown[200:].sum() == 0
-
-
-def test_frozen_vectors_are_the_mean_of_the_layers_at_first_pieces(tiny_encoder: str) -> None:  # noqa: F811
-    words = ["Ada", "xyz", "saw", "Lima", "\x00"]
-    (found,) = FrozenVectors(tiny_encoder, None).of([words])
-    model, tokenizer = load_encoder(tiny_encoder)
-    passage = PieceReader(tokenizer, longest_input(model, tokenizer)).read([[Word(w, 0, len(w)) for w in words]])[0][0]
-    with torch.no_grad():
-        states = model.eval()(torch.tensor([passage.pieces]), output_hidden_states=True).hidden_states
-    expected = torch.stack(states[1:]).mean(dim=0)[0, passage.firsts]
-    assert found.shape == (5, 32) and found.dtype == np.float16
-    np.testing.assert_allclose(found, expected, atol=2e-3)
-
-
-def test_vectors_are_computed_once_for_all_rounds(
-    tiny_encoder: str,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    texts = [["Ada", "saw", "Lima"], [], ["Ada"], ["Ada", "saw", "Lima"]]
-    first = FrozenVectors(tiny_encoder, tmp_path / "cache").of(texts)
-    assert [v.shape for v in first] == [(3, 32), (0, 32), (1, 32), (3, 32)]
-    frozen_vectors._store.cache_clear()  # as in a new process
-    vectors = FrozenVectors(tiny_encoder, tmp_path / "cache")
-    monkeypatch.setattr(frozen_vectors._Encoder, "__call__", lambda *_: pytest.fail("computed again"))
-    for ours, theirs in zip(vectors.of(texts[::-1]), first[::-1], strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert [f.suffix for f in (tmp_path / "cache").iterdir() if "-" not in f.suffix] == [".sqlite"]
-
-
-def test_memory_for_vectors_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frozen_vectors, "MEMORY_LIMIT", 1000)
-    store = frozen_vectors._Store(None)
-    for n in range(50):
-        store.put({bytes([n]): np.full(100, n, np.float16)})
-        assert len(store.get([bytes([k]) for k in range(50)])) * 200 <= 1000
-    assert store.get([bytes([49])])[bytes([49])].tolist() == [49] * 100
-
-
-def test_an_encoder_that_has_changed_is_refused(tiny_encoder: str, tmp_path: Path) -> None:  # noqa: F811
-    options = FlairOptions(embeddings="encoder", encoder=str(tmp_path / "encoder"), units=4, epochs=1)
-    model, tokenizer = load_encoder(tiny_encoder)
-    for saved in (model, tokenizer):
-        saved.save_pretrained(tmp_path / "encoder")
-    tagger = FlairBiLSTMCRFTagger(options)
-    tagger.fit(TRAIN[:3], [])
-    tagger.save(tmp_path / "model")
-    assert isinstance(tagger._fitted().embeddings, EncoderEmbeddings)
-    load(tmp_path / "model")
-    with torch.no_grad():
-        model.get_input_embeddings().weight[0] += 1
-    model.save_pretrained(tmp_path / "encoder")
-    frozen_vectors._encoder.cache_clear()
-    with pytest.raises(ValueError, match="other weights"):
-        load(tmp_path / "model")
-
-
 @pytest.fixture(scope="module")
 def deep() -> FlairBiLSTMCRFTagger:
     """Two layers, with torch's own dropout of 0.5 between them."""
@@ -264,7 +211,8 @@ def flairs(tagger: FlairBiLSTMCRFTagger, words: list[str], count: int, dropout: 
     finally:
         network.eval()
     emissions = scores[:, :, : len(tagger.tags), 0].detach().double().numpy()
-    chains = solve(emissions, np.full(count, len(words)), tagger._transitions())
+    weights = (part.detach().double().numpy() for part in network._transitions())
+    chains = solve(emissions, np.full(count, len(words)), Transitions(*weights))
     return np.log(chains.marginals_BTC), chains.path_BT
 
 
@@ -274,9 +222,9 @@ def test_passes_are_distributed_as_those_of_flair_in_training_mode(
     tagger: FlairBiLSTMCRFTagger, deep: FlairBiLSTMCRFTagger, layers: str, dropout: str
 ) -> None:
     """By word and tag; sums over words, which would differ if a text's words did not share their mask; and paths."""
-    of, passes = tagger if layers == "one" else deep, 500
+    of, passes = tagger if layers == "one" else deep, 300
     words = ["then", "Ada", "sang", "and", "the", "old", "Emmy", "sank"]
-    theirs, their_paths = flairs(of, words, 4000, dropout)
+    theirs, their_paths = flairs(of, words, 2000, dropout)
     (batch,) = of.infer([Sentence.from_words("1", words)], passes=passes, dropout=dropout)
     assert batch.samples_BMTC is not None and batch.sample_paths_BMT is not None
     ours = np.log(batch.samples_BMTC[0].astype(float))
@@ -284,7 +232,7 @@ def test_passes_are_distributed_as_those_of_flair_in_training_mode(
     for power in (1, 2):  # mean and variance
         moments = (ours - centre) ** power, (theirs - centre) ** power
         error = moments[0].mean(axis=0) - moments[1].mean(axis=0)
-        assert np.abs(error / np.sqrt(moments[1].var(axis=0) * (1 / passes + 1 / 4000))).max() < 4.5  # of 24
+        assert np.abs(error / np.sqrt(moments[1].var(axis=0) * (1 / passes + 1 / 2000))).max() < 4.5  # of 24
     ours, theirs = ours.round(4), theirs.round(4)  # most words are not dropped: the same number but for float32
     for n, c in np.ndindex(theirs.shape[1:]):
         assert ks_2samp(ours[:, n, c], theirs[:, n, c]).pvalue > 1e-4
@@ -312,3 +260,66 @@ def test_passes_over_windows(tagger: FlairBiLSTMCRFTagger) -> None:
     assert (batch.sample_paths_BMT[0, :, :7] == first.sample_paths_BMT[0, :, :7]).all()
     # The windows are of the same words at words 0, 6 and 12, but 0-6 and 7-12 do not say the same.
     assert np.abs(batch.samples_BMTC[0, :, 9:12] - batch.samples_BMTC[0, :, 3:6]).max() > 1e-3
+
+
+def test_a_warm_start_is_between_the_earlier_model_and_a_fresh_one(tagger: FlairBiLSTMCRFTagger) -> None:
+    """Rows of tags and words go by their names; START and STOP are tags of the CRF."""
+    boat = Sentence.from_text("b", "the Ada sang", (Span(4, 7, "BOAT"),))
+    frozen = OPTIONS.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
+    earlier = FlairBiLSTMCRFTagger(frozen)
+    earlier.fit(TRAIN, [])
+    cold, warm = (FlairBiLSTMCRFTagger(frozen, seed=1) for _ in range(2))
+    cold.fit([*TRAIN, boat], [])
+    warm.fit([*TRAIN, boat], [], start=earlier)
+    before, fresh, now = (of._fitted().state_dict() for of in (earlier, cold, warm))
+    assert warm.tags == ("O", "B-BOAT", "I-BOAT", "B-PER", "I-PER")
+    mixed = 0.6 * before["rnn.weight_hh_l0"] + 0.4 * fresh["rnn.weight_hh_l0"]
+    torch.testing.assert_close(now["rnn.weight_hh_l0"], mixed)
+    rows = [0, 3, 4, 5, 6]
+    torch.testing.assert_close(now["linear.bias"][rows], 0.6 * before["linear.bias"] + 0.4 * fresh["linear.bias"][rows])
+    torch.testing.assert_close(now["linear.weight"][[1, 2]], fresh["linear.weight"][[1, 2]])
+    steps = 0.6 * before["crf.transitions"] + 0.4 * fresh["crf.transitions"][rows][:, rows]
+    torch.testing.assert_close(now["crf.transitions"][rows][:, rows], steps)
+    torch.testing.assert_close(now["crf.transitions"][:, 1], fresh["crf.transitions"][:, 1])
+
+
+def test_a_warm_start_needs_no_learning_to_know_much(tagger: FlairBiLSTMCRFTagger) -> None:
+    told: dict[str, list[Progress]] = {"cold": [], "warm": []}
+    options = OPTIONS.model_copy(update={"epochs": 1})
+    FlairBiLSTMCRFTagger(options, seed=3).fit(TRAIN, [], on_progress=told["cold"].append)
+    taught = FlairBiLSTMCRFTagger(options)
+    taught._network, taught.tags = tagger._network, tagger.tags
+    FlairBiLSTMCRFTagger(options, seed=3).fit(TRAIN, [], start=taught, on_progress=told["warm"].append)
+    assert (told["warm"][0].loss or 0) < 0.8 * (told["cold"][0].loss or 0)
+
+
+def test_other_models_are_no_start(tagger: FlairBiLSTMCRFTagger) -> None:
+    with pytest.raises(ValueError, match="cannot start warm"):
+        FlairBiLSTMCRFTagger().fit(TRAIN, [], start=tagger)
+    with pytest.raises(ValueError, match="cannot start warm"):
+        FlairContextualTagger().fit(TRAIN, [], start=tagger)
+
+
+def test_static_vectors_are_read_and_do_not_learn(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    (tmp_path / "words.txt").write_text("ada\nsang\nrain\n")
+    np.save(tmp_path / "vectors.npy", vectors)
+    tagger = FlairBiLSTMCRFTagger(OPTIONS.model_copy(update={"word_vectors": str(tmp_path), "epochs": 2}))
+    tagger.fit(TRAIN, [])
+    tagger.save(tmp_path / "model")
+    for of in (tagger, FlairBiLSTMCRFTagger.load(tmp_path / "model")):
+        [[ada, sang, other]], _ = of._fitted().padded([["Ada", "sang", "unheard"]])
+        scale = of._fitted().features.static_scale
+        for row, expected in ((ada, vectors[0]), (sang, vectors[1]), (other, np.zeros(5, np.float32))):
+            np.testing.assert_array_equal(row[100:105].detach(), scale(torch.from_numpy(expected)))
+    (a,), (b,) = tagger.infer(TRAIN), of.infer(TRAIN)
+    np.testing.assert_allclose(a.marginals_BTC, b.marginals_BTC, atol=1e-6)
+
+
+def test_flairs_layers_are_flairs() -> None:
+    """The network is Flair's class with Flair's weights: nothing of our own learns but the words' features."""
+    tagger = FlairBiLSTMCRFTagger(OPTIONS)
+    tagger.fit(TRAIN[:2], [])
+    assert isinstance(tagger._network, FlairNetwork)
+    names = {name.split(".")[0] for name, _ in tagger._network.named_parameters()}
+    assert names == {"embeddings", "embedding2nn", "rnn", "linear", "crf"}

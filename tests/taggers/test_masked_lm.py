@@ -408,7 +408,7 @@ def test_taggers_start_from_the_adapted_encoder(encoder: str, tmp_path: Path, ca
     assert all(torch.equal(found[name], adapted[name]) for name in adapted)
     assert not caplog.records, "nobody is told to train a pooler"
 
-    vectors = FrozenVectors(folder, None).of([["Ada", "saw", "Lima"]])[0]
+    vectors = FrozenVectors(folder).of([["Ada", "saw", "Lima"]])[0]
     assert vectors.shape == (3, 32) and np.isfinite(vectors).all()
     train = [text.labelled((Span(0, text.words[0].end, "PER"),)) for text in TOY]
     tagger = TransformerTagger(TransformerOptions(encoder=folder, epochs=1))

@@ -1,4 +1,5 @@
 """The transformer tagger, on an encoder so small that each test can train it in a second."""
+# ruff: noqa: F811  (fixtures are imported)
 
 from __future__ import annotations
 
@@ -6,146 +7,41 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ks_2samp
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.processors import TemplateProcessing
-from torch import nn
 from transformers import (
-    AlbertConfig,
     AutoModel,
     BertConfig,
     BertModel,
-    DebertaV2Config,
     DistilBertConfig,
-    ElectraConfig,
     GPT2Config,
-    MPNetConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
 )
 
-from corpus import Inference, Sentence, Span
+from corpus import Sentence, Span
 from taggers import load
 from taggers.base import Progress
 from taggers.encoders import longest_input, save_encoder
 from taggers.labels import span_f1
-from taggers.transformer import TransformerOptions, TransformerTagger
-from taggers.word_pieces import CAPITALISATIONS, PieceReader, capitalisation, within_budget
-
-NAMES = ["Ada", "Grace", "Emmy", "Katherine", "Mary", "Rosalind", "Chien", "Lise"]
-TOWNS = ["Bergen", "Lima", "Osaka", "Turin", "Quito", "Tartu", "Hue", "Accra"]
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:天京人在东北"
-POSITIONS = 64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So little work is done sooner by one thread than by several that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a tiny, random, uncased BERT that knows the words of these tests and single letters."""
-    words = [w.lower() for w in [*NAMES, *TOWNS, "met", "in", "near", "saw", "the", "sea"]]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *LETTERS, *(f"##{c}" for c in LETTERS)]
-    ids = {piece: i for i, piece in enumerate(dict.fromkeys(vocabulary))}
-    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))
-    tokenizer.normalizer = BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_max_length=POSITIONS,
-    )
-    config = BertConfig(
-        vocab_size=len(ids),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=POSITIONS,
-    )
-    folder = tmp_path_factory.mktemp("encoder")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return str(folder)
-
-
-def labelled(id: str, text: str, **phrases: str) -> Sentence:
-    """`phrases` are label=phrase; each phrase is found in the text."""
-    spans = tuple(
-        Span(text.index(phrase), text.index(phrase) + len(phrase), label) for label, phrase in phrases.items()
-    )
-    return Sentence.from_text(id, text, spans)
-
-
-@pytest.fixture(scope="session")
-def train() -> list[Sentence]:
-    """Who met whom where: 24 sentences, a third of them with nothing to mark."""
-    sentences = []
-    for i in range(8):
-        name, town = NAMES[i], TOWNS[i]
-        sentences.append(labelled(f"{i}a", f"{name} met the sea in {town}.", PER=name, LOC=town))
-        sentences.append(labelled(f"{i}b", f"near {town}, {name} saw the sea", PER=name, LOC=town))
-        sentences.append(labelled(f"{i}c", f"the sea: in the sea {'.' * (i + 1)}"))
-    return sentences
-
-
-def tagger_of(encoder: str, seed: int = 0, **options: object) -> TransformerTagger:
-    settings = {"encoder": encoder, "learning_rate": 5e-3, "epochs": 8, "freeze": "none", **options}
-    return TransformerTagger(TransformerOptions(**settings), seed=seed)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="session")
-def fitted(encoder: str, train: list[Sentence]) -> TransformerTagger:
-    tagger = tagger_of(encoder)
-    tagger.fit(train, [])
-    return tagger
-
-
-@pytest.fixture(scope="session")
-def texts(train: list[Sentence]) -> list[Sentence]:
-    """Many lengths, an empty text, a text longer than the encoder reads, and other scripts."""
-    long = " ".join(f"{NAMES[i % 8]} saw {TOWNS[i % 7]}," for i in range(40))
-    others = ["", " ", "Ada", long, "艾达在东京。", "Ada 🙂🙂 saw 👩‍👩‍👧 in Lima", "Ada \u200b in \x07 Lima"]
-    return [s.unlabelled() for s in train] + [Sentence.from_text(f"o{i}", t) for i, t in enumerate(others)]
-
-
-def by_sentence(batches: list[Inference]) -> dict[int, tuple[np.ndarray, float, np.ndarray, np.ndarray]]:
-    """Sentence index -> path, log_prob, marginals and hidden without padding."""
-    found = {}
-    for batch in batches:
-        assert batch.hidden_BTH is not None
-        for b, (i, n) in enumerate(zip(batch.indices, batch.lengths, strict=True)):
-            assert i not in found
-            arrays = (batch.path_BT[b], batch.marginals_BTC[b], batch.hidden_BTH[b])
-            assert all(not array[n:].any() for array in arrays), "numbers in the padding"
-            path, marginals, hidden = (array[:n] for array in arrays)
-            found[int(i)] = (path, float(batch.log_prob_B[b]), marginals, hidden)
-    return found
+from taggers.transformer import TransformerTagger
+from tests.taggers.tiny import (  # noqa: F401  (fixtures)
+    NAMES,
+    POSITIONS,
+    TOWNS,
+    by_sentence,
+    encoder,
+    fitted,
+    labelled,
+    one_thread,
+    tagger_of,
+    texts,
+    train,
+)
 
 
 def test_it_learns_what_there_is_to_learn(fitted: TransformerTagger, train: list[Sentence]) -> None:
@@ -387,53 +283,6 @@ def test_capitals_tell_what_an_uncased_encoder_cannot(encoder: str) -> None:
         assert (tagger.predict(data) == [list(s.spans or ()) for s in data]) is solved
 
 
-@pytest.mark.parametrize(
-    ("word", "kind"),
-    [
-        ("sea", "lower"), ("Ada", "title"), ("A", "title"), ("IBM", "upper"), ("U.S.", "upper"),
-        ("McKay", "mixed"), ("iPhone", "mixed"), ("1990s", "lower"), ("1,990", "number"), ("...", "symbol"),
-        ("🙂", "symbol"), ("东京", "caseless"), ("Émile", "title"), ("ΑΘΗΝΑ", "upper"), ("\u200b", "symbol"),
-    ],
-)  # fmt: skip
-def test_capitalisation(word: str, kind: str) -> None:
-    assert CAPITALISATIONS[capitalisation(word)] == kind
-
-
-def test_words_and_pieces_stay_together(encoder: str) -> None:
-    """A word that the tokenizer drops is unknown; the first piece of every word is where it says."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(encoder)
-    words = ["Ada", "\u200b", "xyz", "\ud83d", "z" * 500, "sea"]
-    ((passage,),) = PieceReader(tokenizer, POSITIONS).read([Sentence.from_words("1", words).words])
-    firsts = tokenizer.convert_ids_to_tokens([passage.pieces[first] for first in passage.firsts])
-    assert firsts[:3] == ["ada", "[UNK]", "x"]
-    assert firsts[-1] == "sea"
-    assert len(passage.pieces) == len(passage.kinds) <= POSITIONS
-    assert tokenizer.convert_ids_to_tokens(passage.pieces)[0] == "[CLS]"
-    assert tokenizer.convert_ids_to_tokens(passage.pieces)[-1] == "[SEP]"
-
-
-def test_batches_keep_their_budget() -> None:
-    lengths = [*np.random.default_rng(0).integers(1, 60, 200).tolist(), 500]
-    groups = list(within_budget(lengths, 128))
-    assert [i for group in groups for i in group] == list(range(201))
-    for group, following in pairwise(groups):
-        area = len(group) * max(lengths[i] for i in group)
-        assert area <= 128 or len(group) == 1
-        # Greedy: the next one would not have fitted.
-        assert (len(group) + 1) * max(lengths[i] for i in [*group, following[0]]) > 128
-    assert list(within_budget([], 128)) == []
-
-
-def test_bf16_is_close_to_float32(encoder: str, train: list[Sentence], tmp_path: Path) -> None:
-    tagger = tagger_of(encoder, precision="bf16", epochs=4)
-    tagger.fit(train, [])
-    rough = by_sentence(list(tagger.infer(train)))
-    tagger.options = tagger.options.model_copy(update={"precision": "fp32"})
-    for i, (path, _, marginals, _) in by_sentence(list(tagger.infer(train))).items():
-        np.testing.assert_allclose(rough[i][2], marginals, atol=0.1)
-        np.testing.assert_array_equal(rough[i][0], path)
-
-
 @pytest.mark.slow
 def test_the_packaged_encoder_knows_words_it_was_not_shown(train: list[Sentence]) -> None:
     """Twenty-one sentences suffice to mark a name and a town that were in none of them."""
@@ -441,126 +290,3 @@ def test_the_packaged_encoder_knows_words_it_was_not_shown(train: list[Sentence]
     tagger = TransformerTagger(seed=0)
     tagger.fit([sentence for sentence in train if sentence not in unseen], [])
     assert tagger.predict(unseen) == [sorted(sentence.spans or ()) for sentence in unseen]
-
-
-def log_chances(tagger: TransformerTagger, text: Sentence, count: int, dropout: str) -> np.ndarray:
-    """(count, n, C): what the network itself says with its dropout on, by torch's generator.
-
-    A few rows at a time: on a processor torch draws a call's masks by a generator of 31 bits, and of a million numbers
-    in a row the distribution is visibly off.
-    """
-    network = tagger._fitted()
-    (passages,) = tagger._reader.read([text.words])
-    batch = tagger._reader.batch(passages * 50)
-    (network.dropout if dropout == "last" else network).train()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            logits = torch.cat([network(batch)[1] for _ in range(count // 50)])
-            return logits.log_softmax(dim=1).view(count, len(text), -1).numpy()
-    finally:
-        network.eval()
-
-
-@pytest.fixture(scope="module")
-def doubtful(encoder: str, train: list[Sentence], tmp_path_factory: pytest.TempPathFactory) -> TransformerTagger:
-    """Stopped early, so that its answers move; its attention decides more than a random encoder's does."""
-    folder = tmp_path_factory.mktemp("doubtful")
-    model = BertModel.from_pretrained(encoder, attention_probs_dropout_prob=0.3)
-    with torch.no_grad():
-        for layer in model.encoder.layer:
-            layer.attention.self.value.weight *= 10
-            layer.attention.output.dense.weight *= 10
-    save_encoder(folder, model, PreTrainedTokenizerFast.from_pretrained(encoder))
-    tagger = tagger_of(str(folder), epochs=2)
-    tagger.fit(train, [])
-    return tagger
-
-
-@pytest.mark.parametrize("dropout", TransformerTagger.dropouts)
-def test_passes_are_distributed_as_those_of_the_network_in_training_mode(
-    doubtful: TransformerTagger, train: list[Sentence], dropout: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By word and tag the mean, the variance and the whole distribution; and sums over words, which would differ if
-    words shared masks that they should not, or did not share those that they should."""
-    text, passes = train[0].unlabelled(), 3000 if dropout == "last" else 1000
-    if dropout == "all":
-        monkeypatch.setattr(doubtful._fitted().dropout, "p", 0.0)  # it would hide what the encoder's do
-    theirs = log_chances(doubtful, text, 4000, dropout)
-    (batch,) = doubtful.infer([text], passes=passes, dropout=dropout)
-    assert batch.samples_BMTC is not None
-    ours = np.log(batch.samples_BMTC[0])
-    error = (ours.mean(axis=0) - theirs.mean(axis=0)) / np.sqrt(theirs.var(axis=0) * (1 / passes + 1 / 4000))
-    assert np.abs(error).max() < 4.5  # of 35
-    np.testing.assert_allclose(ours.std(axis=0) / theirs.std(axis=0), 1, atol=6 / np.sqrt(passes))
-    for n, c in np.ndindex(theirs.shape[1:]):
-        assert ks_2samp(ours[:, n, c], theirs[:, n, c]).pvalue > 1e-4
-    for c in range(theirs.shape[2]):
-        assert ks_2samp(ours[..., c].sum(axis=1), theirs[..., c].sum(axis=1)).pvalue > 1e-4
-
-
-def test_last_runs_the_encoder_once(
-    fitted: TransformerTagger, train: list[Sentence], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = []
-    forward = BertModel.forward
-    monkeypatch.setattr(BertModel, "forward", lambda *a, **k: runs.append(1) or forward(*a, **k))  # type: ignore
-    for dropout, expected in (("last", 1), ("all", 1 + 30)):
-        runs.clear()
-        list(fitted.infer(train[:3], passes=30, dropout=dropout))
-        assert len(runs) == expected
-
-
-def test_sample_paths_take_the_likeliest_tags(fitted: TransformerTagger, texts: list[Sentence]) -> None:
-    for dropout in fitted.dropouts:
-        for batch in fitted.infer(texts, passes=2, dropout=dropout):
-            assert batch.samples_BMTC is not None and batch.sample_paths_BMT is not None
-            np.testing.assert_array_equal(batch.samples_BMTC.argmax(axis=3), batch.sample_paths_BMT)
-
-
-OTHERS = [AlbertConfig, DebertaV2Config, DistilBertConfig, ElectraConfig, GPT2Config, MPNetConfig, RobertaConfig]
-
-
-@pytest.mark.parametrize("kind", OTHERS)
-def test_all_dropout_of_other_architectures(encoder: str, tmp_path: Path, kind: type[PretrainedConfig]) -> None:
-    """None draws from torch's generator, so all masks are keyed; company and padding do not matter."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(encoder)
-    config = BertConfig.from_pretrained(encoder)
-    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-    shape = {size: getattr(config, size) for size in sizes} | {"max_position_embeddings": POSITIONS + 2}
-    relative = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]} if kind is DebertaV2Config else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        # Dropouts that are usually 0 are set too.
-        rates = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-        model = AutoModel.from_config(kind(**shape, **relative, **rates, pad_token_id=0))
-        save_encoder(tmp_path / "encoder", model, tokenizer)
-    tagger = tagger_of(str(tmp_path / "encoder"), epochs=1)
-    texts = [labelled("1", "Ada met the sea", PER="Ada"), labelled("2", "Lima"), labelled("3", "the sea " * 9)]
-    tagger.fit(texts, [])
-    state = torch.get_rng_state()
-    (together,) = tagger.infer(texts, passes=2, dropout="all")
-    assert torch.equal(state, torch.get_rng_state())
-    assert not any(module.training for module in tagger._fitted().modules())
-    (last,) = tagger.infer(texts, passes=2, dropout="last")
-    assert together.samples_BMTC is not None and last.samples_BMTC is not None
-    assert np.abs(together.samples_BMTC - last.samples_BMTC).max() > 1e-3, "the encoder has dropped nothing"
-    for b, i in enumerate(together.indices):
-        (alone,) = tagger.infer([texts[i]], passes=2, dropout="all")
-        assert alone.samples_BMTC is not None
-        np.testing.assert_allclose(together.samples_BMTC[b, :, : len(texts[i])], alone.samples_BMTC[0], atol=1e-5)
-
-
-def test_an_error_in_a_pass_leaves_the_network_as_it_was(
-    fitted: TransformerTagger, train: list[Sentence], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unkeyed(encoder: BertModel, **inputs: torch.Tensor) -> object:
-        nn.functional.dropout1d(inputs["inputs_embeds"], training=encoder.training)
-        return original(encoder, **inputs)
-
-    original = BertModel.forward
-    monkeypatch.setattr(BertModel, "forward", unkeyed)
-    list(fitted.infer(train, passes=2))
-    with pytest.raises(ValueError, match="'last'"):
-        list(fitted.infer(train, passes=2, dropout="all"))
-    assert not any(module.training for module in fitted._fitted().modules())
