@@ -14,7 +14,7 @@ from taggers.word_features import WordFeatures
 
 
 class BiLSTMOptions(NetworkOptions):
-    """Settings of the BiLSTM tagger; the defaults are those of Kim 2020, sec. 5.2, for CoNLL-2003."""
+    """Settings of the BiLSTM tagger; its size is that of Kim 2020, sec. 5.2, for CoNLL-2003."""
 
     word_units: int = Field(400, ge=0)
     characters: Literal["none", "cnn", "lstm"] = "none"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from corpus import Word
 from taggers.frozen_vectors import FrozenVectors
+from taggers.standardised import Standardised
 from taggers.transformer_network import TransformerNetwork
 from taggers.word_pieces import CAPITALISATIONS, capitalisation
 
@@ -66,31 +67,15 @@ class FrozenReader:
 
 
 class Frozen(TransformerNetwork):
-    """Each unit of the vectors brought to mean 0 and variance 1, and an embedding of the word's capitalisation.
-
-    So brought to one scale, a head learns from them in a few steps.
-    """
-
-    mean_F: Tensor
-    deviation_F: Tensor
+    """Standardised vectors, and an embedding of each word's capitalisation beside them."""
 
     def __init__(self, width: int, tags: int, *, capitalisation: bool, crf: bool) -> None:
         super().__init__(width + (KINDS if capitalisation else 0), tags, crf)
-        self.register_buffer("mean_F", torch.zeros(width))
-        self.register_buffer("deviation_F", torch.ones(width))
+        self.standardised = Standardised(width)
         self.capitalisation = nn.Embedding(len(CAPITALISATIONS), KINDS) if capitalisation else None
 
     def forward(self, batch: FrozenBatch) -> Tensor:
-        states_NF = (batch.vectors_NF.float() - self.mean_F) / self.deviation_F
+        states_NF: Tensor = self.standardised(batch.vectors_NF)
         if self.capitalisation is None:
             return states_NF
         return torch.cat([states_NF, self.capitalisation(batch.kinds_N)], dim=1)
-
-    def scale_to(self, texts: Sequence[FrozenText]) -> None:
-        """Take the means and deviations of these texts' words."""
-        vectors_NF = np.concatenate([text.vectors_TF for text in texts])
-        mean_F = vectors_NF.mean(axis=0, dtype=np.float32)
-        self.mean_F.copy_(torch.from_numpy(mean_F))
-        square_F = np.einsum("nf,nf->f", vectors_NF, vectors_NF, dtype=np.float32) / len(vectors_NF)
-        # A unit that hardly varies would be blown up by what little it does.
-        self.deviation_F.copy_(torch.from_numpy(np.sqrt(square_F - mean_F**2)).clamp_(min=1e-2))

@@ -70,10 +70,10 @@ class TransformerTagger(Tagger):
 
     The rule for what the options leave open, with linear warm-up over a tenth of the steps and linear decay:
     - fine-tuned: 10 epochs of batches of 16 passages of like length, at 5e-4 up to 512 units of the encoder and at
-      Sh21's 5e-5 above (at which a small encoder stays untrained); patience 5;
+      the 5e-5 of Shelmanov et al. (2021) above, at which a small one stays untrained; patience 5;
     - frozen: batches of 32 at 1e-3, as many epochs as make 1,500 steps but 20 to 80; patience 20;
-    - few sentences: smaller batches, but at least 4, so that an epoch has 10 steps (after Shelmanov et al. 2021,
-      app. C), then several passes an epoch;
+    - few sentences: smaller batches, but at least 4, so that an epoch has 10 steps (theirs has 50), then
+      several passes an epoch;
     - the CRF's own weights at 1e-2, for there are few of them and they start from nothing.
     """
 
@@ -145,7 +145,7 @@ class TransformerTagger(Tagger):
         if not examples:
             raise ValueError("nothing to learn from: no text of `train` has a word")
         if isinstance(network, Frozen):
-            network.scale_to([part for part, _ in examples])
+            network.standardised.fit(part.vectors_TF for part, _ in examples)
         learn(
             network,
             examples,

@@ -24,7 +24,7 @@ class WindowOptions(NetworkOptions):
     neighbours: int = Field(1, ge=0)
     """Words on each side that are read with a word."""
     units: int = Field(256, ge=1)
-    """Of the layer, which is a single one whatever `layers` says."""
+    """Of each layer."""
     dropout: float = Field(0.3, ge=0, lt=1)
     word_dropout: float = Field(0.02, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
@@ -33,17 +33,22 @@ class WindowOptions(NetworkOptions):
 
 
 class WindowEncoder(WordEncoder):
-    """A rectified layer over the vectors of a word and of its neighbours (Collobert et al. 2011, sec. 3.3.1)."""
+    """A rectified layer over the vectors of a word and of its neighbours (Collobert et al. 2011, sec. 3.3.1), or
+    several, each of which reads the neighbours in the one before."""
 
     def __init__(self, width: int, options: WindowOptions) -> None:
         super().__init__(options.units, WordDropout(options.word_dropout), options.dropout)
-        self.layer = nn.Conv1d(width, options.units, 2 * options.neighbours + 1, padding=options.neighbours)
+        side, widths = options.neighbours, [width] + [options.units] * (options.layers - 1)
+        self.layers = nn.ModuleList(nn.Conv1d(w, options.units, 2 * side + 1, padding=side) for w in widths)
 
     def forward(self, words_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-        words_BTE = self.locked_dropout(self.word_dropout(words_BTE))
-        # Beyond a text's ends stand zeros, however far it is padded.
-        words_BTE = words_BTE * inside(lengths_B, words_BTE.shape[1])[:, :, None]
-        return torch.relu(self.layer(words_BTE.transpose(1, 2)).transpose(1, 2))
+        within_BT1 = inside(lengths_B, words_BTE.shape[1])[:, :, None]
+        states = self.word_dropout(words_BTE)
+        for layer in self.layers:
+            # Beyond a text's ends stand zeros, however far it is padded.
+            states = self.locked_dropout(states) * within_BT1
+            states = torch.relu(layer(states.transpose(1, 2)).transpose(1, 2))
+        return states
 
 
 class WindowTagger(NetworkTagger):

@@ -101,7 +101,7 @@ def assert_alike(ours: dict[int, dict[str, np.ndarray]], theirs: dict[int, dict[
 
 
 def test_learns_a_small_data_set_without_a_mistake(kind: str) -> None:
-    tagger = tagger_of(kind, units=16, epochs=25, learning_rate=1e-2, word_dropout=0.1)
+    tagger = tagger_of(kind, units=16, epochs=12, learning_rate=2e-2, word_dropout=0.1)
     losses: list[float] = []
     tagger.fit(TRAIN, [], on_progress=lambda progress: losses.append(progress.loss or 0.0))
     assert span_f1(TRAIN, tagger.predict(TEXTS)[: len(TRAIN)]) == 1
@@ -171,12 +171,12 @@ def test_a_dropped_word_of_the_cnn_is_one_that_nobody_knows(fitted: dict[str, Ne
 
 
 def test_the_best_epoch_is_kept_and_patience_ends(kind: str) -> None:
-    tagger, dev, told = tagger_of(kind, epochs=12, patience=2, learning_rate=3e-2), TRAIN[:6], list[Progress]()
+    tagger, dev, told = tagger_of(kind, epochs=7, patience=2, learning_rate=3e-2), TRAIN[:6], list[Progress]()
     tagger.fit(TRAIN[6:], dev, on_progress=told.append)
     f1s = [progress.dev_f1 or 0.0 for progress in told]
     assert span_f1(dev, tagger.predict(TEXTS[:6])) == max(f1s)
     best = max(i for i, f1 in enumerate(f1s) if f1 == max(f1s))
-    assert len(f1s) == min(12, best + 3)
+    assert len(f1s) == min(7, best + 3)
 
 
 def test_without_a_dev_set_all_epochs_run() -> None:
