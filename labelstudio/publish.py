@@ -1,4 +1,4 @@
-"""Publishing a round: the predictions of a new version, then the switch of the queue to it."""
+"""Publishing a round: the predictions of a new version, and the switch of the queue to it after the first of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from labelstudio.client import LabelStudio, LabelStudioError, Refused
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"
 ATTEMPTS = 3
 BAD_REQUEST = 400
+HEAD = 16
+"""Predictions that are there before the switch. Label Studio takes them one by one in 0.1 s each; an import, however
+small, counts those of all tasks anew, and the whole one lasts half a minute in a project of 14,000: too short for
+people to use these up (the queue would then go on at random until the import is done)."""
+IN_ONE = 500
+"""So many or fewer are imported whole before the switch: that is as quick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +50,37 @@ def publish(
     sampling: bool = True,
     on_progress: Callable[[str], None] | None = None,
 ) -> Published:
-    """Import one prediction per task under `version`, then let its scores order the project's queue.
+    """Give each task one prediction under `version`, and let their scores order the project's queue.
 
-    The old queue is whole until the switch, which comes last but for its trimmings, so a call may be broken
-    off anywhere and repeated: no task gets two predictions of a version. `sampling=False` leaves the
-    project's sampling as the user set it. `on_progress` is told each step in words.
+    First come those that are served first, then the switch, then the rest. The old queue is whole until the switch,
+    and a call may be broken off anywhere and repeated: what is there already, of the same version, is not sent again.
+    `sampling=False` leaves the project's sampling as the user set it. `on_progress` is told each step in words.
 
     Raises ValueError for a prediction of another version or a second one for a task, LabelStudioError when
-    Label Studio dropped some (the queue is then left as it was).
+    Label Studio dropped some (before the switch, where they are `IN_ONE` or fewer: the queue is then left as it was).
     """
     _check(version, predictions)
     tell = on_progress or (lambda step: None)
     project = client.project(project_id)
-    created = 0
-    vanished: tuple[int, ...] = ()
-    if project.model_version != version or version not in client.model_versions(project_id):
-        created, vanished = _import_whole(client, project_id, version, predictions, tell)
+    waiting = _not_there(client, project_id, version, sorted(predictions, key=lambda p: p["score"]))
+    created, vanished = 0, list[int]()
+    if project.model_version != version:
+        if len(predictions) > IN_ONE:
+            tell(f"adding the first predictions of {version}")
+            created, waiting = _add_first(client, waiting, HEAD - (len(predictions) - len(waiting)))
+        if len(predictions) <= IN_ONE or len(waiting) == len(predictions):
+            created, vanished = _import_all(client, project_id, waiting, tell)
+            waiting = []
         if len(vanished) == len(predictions):
             raise LabelStudioError(f"project {project_id}: none of the ranked tasks exists any more")
         tell(f"switching the queue to {version}")
         client.set_model_version(project_id, version)
     if sampling and project.sampling != UNCERTAINTY_SAMPLING:
         client.set_sampling(project_id, UNCERTAINTY_SAMPLING)
-    return Published(version, created, vanished, client.ensure_tab(project_id))
+    if waiting:
+        imported, vanished = _import_all(client, project_id, waiting, tell)
+        created += imported
+    return Published(version, created, tuple(vanished), client.ensure_tab(project_id))
 
 
 def clean_up(client: LabelStudio, project_id: int, ours: Collection[str], keep: Collection[str]) -> list[str]:
@@ -97,27 +111,47 @@ def _check(version: str, predictions: Sequence[dict[str, Any]]) -> None:
         seen.add(task)
 
 
-def _import_whole(
-    client: LabelStudio,
-    project_id: int,
-    version: str,
-    predictions: Sequence[dict[str, Any]],
-    tell: Callable[[str], None],
-) -> tuple[int, tuple[int, ...]]:
+def _not_there(
+    client: LabelStudio, project_id: int, version: str, predictions: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Those that an interrupted call has not got through with; asking which costs as much as an import."""
+    there = client.model_versions(project_id).get(version, 0)
+    if there == 0:
+        return predictions
+    if there >= len(predictions):
+        return []
+    tasks = client.predicted_tasks(project_id, version)
+    return [p for p in predictions if p["task"] not in tasks]
+
+
+def _add_first(client: LabelStudio, predictions: list[dict[str, Any]], count: int) -> tuple[int, list[dict[str, Any]]]:
+    """Add `count`, the first first: how many were taken, and all that remain. What is refused is left to the import."""
+    refused: list[dict[str, Any]] = []
+    taken = place = 0
+    while taken < count and place < len(predictions):
+        try:
+            client.add_prediction(predictions[place])
+            taken += 1
+        except Refused as refusal:
+            if refusal.status != BAD_REQUEST:
+                raise
+            refused.append(predictions[place])
+        place += 1
+    return taken, [*refused, *predictions[place:]]
+
+
+def _import_all(
+    client: LabelStudio, project_id: int, predictions: list[dict[str, Any]], tell: Callable[[str], None]
+) -> tuple[int, list[int]]:
     """Import all whose task exists; returns the number imported and the ids of the vanished tasks.
 
-    The import is tried first and questioned later: listing the tasks takes as long as importing. What an
-    interrupted call left is deleted first, unless that call had got through.
+    The import is tried first and questioned later: listing the tasks takes as long as importing.
     """
-    remaining, created = list(predictions), 0
+    remaining, created = predictions, 0
     for attempt in range(1, ATTEMPTS + 1):
-        left = client.model_versions(project_id).get(version, 0)
-        if left == len(remaining):
+        if not remaining:
             break
-        if left:
-            tell(f"deleting {left} predictions of {version} that an interrupted run left")
-            client.delete_version(project_id, version)
-        tell(f"importing {len(remaining)} predictions of {version}")
+        tell(f"importing {len(remaining)} predictions of {predictions[0]['model_version']}")
         try:
             created = _import(client, project_id, remaining)
             break
@@ -126,7 +160,7 @@ def _import_whole(
                 raise
             remaining = _still_there(client, project_id, remaining, refusal)
     kept = {p["task"] for p in remaining}
-    return created, tuple(p["task"] for p in predictions if p["task"] not in kept)
+    return created, [p["task"] for p in predictions if p["task"] not in kept]
 
 
 def _import(client: LabelStudio, project_id: int, predictions: list[dict[str, Any]]) -> int:

@@ -185,6 +185,7 @@ class _Measuring:
 
     def _measure(self, what: Strategy | Filter, sentences: Sequence[Sentence], on_step: OnStep) -> Measured:
         done = 0
+        on_step("measure", done=0, of=len(sentences))
 
         def batches() -> Iterator[tuple[Inference, NDArray[Any]]]:
             nonlocal done

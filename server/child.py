@@ -17,7 +17,7 @@ from learning import rounds
 from learning.database import Project, Round, now
 from learning.settings import Settings
 from learning.workspace import Workspace
-from server.live import LiveVenue
+from server.live import LiveVenue, Memory
 from server.logs import set_up_logging
 
 log = logging.getLogger("active_tagger")
@@ -31,11 +31,22 @@ def prepare() -> Workspace:
     set_up_logging(settings.log_level)
     with suppress(OSError):
         os.nice(10)
-    if settings.trainer_threads:
-        import torch
-
-        torch.set_num_threads(settings.trainer_threads)
+    if settings.trainer_threads:  # read by torch, which a CRF never imports
+        os.environ["OMP_NUM_THREADS"] = str(settings.trainer_threads)
     return Workspace(settings)
+
+
+def warm_up() -> None:
+    """Do what the first round would have to wait for: this module's imports, and those that are put off."""
+    import label_studio_sdk.label_interface.interface  # noqa: F401
+
+    _ = prepare().db
+
+
+@cache
+def memory(project_id: int) -> Memory:
+    """What this process keeps of a project."""
+    return Memory()
 
 
 def work(project_id: int) -> None:
@@ -47,7 +58,7 @@ def work(project_id: int) -> None:
     settings, fault = workspace.settings.in_force(project.extra_params)
     if fault:
         log.error("project %s: %s", project.key, fault)
-    venue = LiveVenue(workspace, project_id, settings)
+    venue = LiveVenue(workspace, project_id, settings, memory(project_id))
     round_id = rounds.claim(db, project_id)
     if round_id is not None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from concurrent.futures.process import BrokenProcessPool
 
@@ -16,12 +16,13 @@ from learning import rounds
 from learning.database import Round
 from learning.settings import Settings
 from learning.workspace import Workspace
-from server.child import work
+from server.child import warm_up, work
 
 log = logging.getLogger("active_tagger")
 
-ROUNDS_PER_PROCESS = 20
-"""After so many the training process is replaced, so that no library's leak grows for months."""
+ROUNDS_PER_PROCESS = 50
+"""After so many the training process is replaced, so that no library's leak grows for months. A new one compares
+everything with Label Studio in its first round."""
 
 
 def open_queue(settings: Settings) -> Huey:
@@ -40,29 +41,46 @@ class Rounds:
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
         self._closing = False
+        self._jobs = 0
+
+    def open(self) -> None:
+        """Start the process and let it import what every round needs, which takes seconds."""
+        with self._lock:
+            self._start().submit(warm_up)
+
+    def _start(self) -> ProcessPoolExecutor:
+        self._pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+        self._jobs = 0
+        return self._pool
 
     def run(self, project_id: int) -> None:
         """One job, to its end. A process that was killed leaves its round to `rounds.interrupt_dead`."""
         with self._lock:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    max_workers=1,
-                    mp_context=multiprocessing.get_context("spawn"),
-                    max_tasks_per_child=ROUNDS_PER_PROCESS,
-                )
             try:
-                done = self._pool.submit(work, project_id)
-                while True:
-                    try:
-                        return done.result(timeout=10)
-                    except NotYet:
-                        self._beat(project_id)
+                done = (self._pool or self._start()).submit(work, project_id)
+                self._wait(done, project_id)
             except BrokenProcessPool:
                 if self._closing:
-                    return None
+                    return
                 log.error("project %s: the training process died; the round will be started again", project_id)
-                self._pool = None
                 rounds.interrupt_dead(self.workspace.db)
+                self._replace()
+            self._jobs += 1
+            if self._jobs >= ROUNDS_PER_PROCESS:
+                self._replace()
+
+    def _wait(self, done: Future[None], project_id: int) -> None:
+        while True:
+            try:
+                return done.result(timeout=10)
+            except NotYet:
+                self._beat(project_id)
+
+    def _replace(self) -> None:
+        """Between two jobs, so that nobody waits for the new process."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        self._start().submit(warm_up)
 
     def _beat(self, project_id: int) -> None:
         with self.workspace.db.read() as session:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from corpus import Sentence, Span
+from corpus import Span
 from corpus.tags import encode
 from labelstudio.client import LabelStudio, LabelStudioError, Unauthorized, Unreachable
-from labelstudio.documents import BadTask, Document, document
 from labelstudio.publish import clean_up, publish, score_at
 from labelstudio.records import AnnotationRecord
 from labelstudio.results import chosen, prediction, result_of, spans_of
 from labelstudio.schema import Schema, read_schema
-from learning.database import Annotation, Project, Task
-from learning.intake import delete_annotations, delete_tasks, put_annotations, put_tasks
+from learning.database import Annotation, Project
 from learning.serving import UNTRAINED
 from learning.settings import ProjectSettings
 from learning.venue import Collected
 from learning.workspace import Workspace
+from server.reconcile import reconcile
+from server.texts import Texts
 
 log = logging.getLogger("active_tagger")
 
@@ -30,49 +34,69 @@ NO_KEY = (
 )
 
 
+@dataclass
+class Memory:
+    """What a process keeps of a project between rounds; to forget it costs time, and nothing else."""
+
+    reconciled: datetime | None = None
+    """Label Studio's time up to which this process has compared everything."""
+    texts: Texts = field(default_factory=Texts)
+
+
 class LiveVenue:
     """One project. Without a working API key it lives on webhooks alone, and says so in the project's notice."""
 
-    def __init__(self, workspace: Workspace, project_id: int, settings: ProjectSettings) -> None:
+    def __init__(
+        self, workspace: Workspace, project_id: int, settings: ProjectSettings, memory: Memory | None = None
+    ) -> None:
         self.workspace = workspace
         self.project_id = project_id
         self.settings = settings
+        self.memory = memory or Memory()
 
     def collect(self) -> Collected:
         """Reconcile with Label Studio where it can be reached, then read everything from the database."""
         try:
-            client = self._client()
+            client = self._client
             if client is not None:
-                self._reconcile(client)
+                since, self.memory.reconciled = self.memory.reconciled, None  # a failure in between: all again
+                self.memory.reconciled = reconcile(
+                    self.workspace.db, client, self.project_id, self.settings.seed, since
+                )
             self._notify(None if client else NO_KEY)
         except LabelStudioError as error:
             self._notify(f"{error} Learning goes on with what is known.")
         return self._snapshot()
 
     def publish(self, version: str, queue: Sequence[str], predictions: Mapping[str, Sequence[Span]]) -> None:
-        """Write every task's prediction under the new version, then let the project's queue follow it."""
+        """Write every task's prediction under the new version, and let the project's queue follow it."""
         try:
-            client = self._client()
+            client = self._client
         except Unauthorized as error:
             client = None
             self._notify(f"{error} {NO_KEY}")
         if client is None:
             return
-        schema, documents = self._documents()
+        with self.workspace.db.read() as session:
+            project = session.get_one(Project, self.project_id)
+            schema = read_schema(project.label_config, self.settings.control)
+            self.memory.texts.update(session, project, schema)
         place = {id: position for position, id in enumerate(queue)}
         payload = []
         for id, spans in predictions.items() if predictions else ((id, ()) for id in queue):
-            if (doc := documents.get(int(id))) is not None:
+            text = self.memory.texts.by_task.get(int(id))
+            if text is not None and text.document is not None:
                 score = score_at(place[id], len(queue)) if id in place else 1.0
-                payload.append(prediction(int(id), result_of(schema, doc, spans), score, version))
-        publish(client, self._external_id(), version, payload)
+                payload.append(prediction(int(id), result_of(schema, text.document, spans), score, version))
+        publish(client, project.external_id, version, payload)
         self._notify(None)
 
     def take_back(self, version: str) -> None:
         """Delete a replaced version's predictions in Label Studio, which answers others slowly meanwhile."""
-        if (client := self._client()) is not None:
+        if (client := self._client) is not None:
             clean_up(client, self._external_id(), {version, UNTRAINED}, keep=set())
 
+    @cached_property
     def _client(self) -> LabelStudio | None:
         """A client whose token works, our own settings first; None without one.
 
@@ -96,88 +120,43 @@ class LiveVenue:
             return None
         return client
 
-    def _reconcile(self, client: LabelStudio) -> None:
-        """Bring the database in step: tasks from before connecting, missed events, deletions, a new label config."""
-        with self.workspace.db.read() as session:
-            project = session.get_one(Project, self.project_id)
-            before, external_id = project.revision, project.external_id
-            known_tasks = set(session.scalars(select(Task.id).where(Task.project_id == project.id)))
-        remote = client.project(external_id)
-        tasks = list(client.tasks(external_id))
-        annotations = [annotation for task in tasks for annotation in task.annotations]
-        seen_tasks, seen_annotations = {task.id for task in tasks}, {annotation.id for annotation in annotations}
-        with self.workspace.db.write() as session:
-            project = session.get_one(Project, self.project_id)
-            if remote.label_config != project.label_config:
-                project.label_config = remote.label_config
-            put_tasks(session, project, tasks, self.settings.seed)
-            put_annotations(session, project, annotations)
-            # What came by webhook while the list was read is not missing from it.
-            settled = Task.revision <= before
-            gone = session.scalars(select(Task.id).where(Task.project_id == project.id, settled)).all()
-            if lost := (set(gone) & known_tasks) - seen_tasks:
-                delete_tasks(session, project, lost)
-            standing = session.scalars(
-                select(Annotation.id).where(
-                    Annotation.project_id == project.id, Annotation.revision <= before, ~Annotation.deleted
-                )
-            )
-            if removed := set(standing) - seen_annotations:
-                delete_annotations(session, project, removed)
-
     def _snapshot(self) -> Collected:
         with self.workspace.db.read() as session:
             project = session.get_one(Project, self.project_id)
             schema = read_schema(project.label_config, self.settings.control)
             revision = project.revision
-            tasks = session.scalars(select(Task).where(Task.project_id == project.id).order_by(Task.id)).all()
+            tasks = self.memory.texts.update(session, project, schema)
             by_task: dict[int, list[AnnotationRecord]] = {}
-            for row in session.scalars(
-                select(Annotation).where(Annotation.project_id == project.id, ~Annotation.deleted)
-            ):
-                by_task.setdefault(row.task_id, []).append(_record(row))
-        annotated = {task.id: chosen(by_task.get(task.id, [])) for task in tasks}
-        truths = {id for id, annotation in annotated.items() if annotation and annotation.ground_truth}
-        if 2 * len(truths) > sum(annotation is not None for annotation in annotated.values()):
+            for record in _annotations(session, project):
+                by_task.setdefault(record.task_id, []).append(record)
+        annotated = {id: annotation for id, records in by_task.items() if (annotation := chosen(records))}
+        truths = {id for id, _ in tasks if id in annotated and annotated[id].ground_truth}
+        if 2 * len(truths) > sum(id in annotated for id, _ in tasks):
             truths = set()  # Label Studio marks every imported annotation so: then it singles out nothing
         collected = Collected([], [], [], [], [], revision)
-        for task in tasks:
-            evaluated = task.id in truths or task.draw < self.settings.holdout_share
-            self._place(task, annotated[task.id], evaluated, schema, collected)
+        for id, draw in tasks:
+            evaluated = id in truths or draw < self.settings.holdout_share
+            self._place(id, annotated.get(id), evaluated, schema, collected)
         for problem in collected.problems[:20]:
             log.warning("project %s: %s", project.key, problem)
         return collected
 
     def _place(
-        self, task: Task, annotation: AnnotationRecord | None, evaluated: bool, schema: Schema, collected: Collected
+        self, id: int, annotation: AnnotationRecord | None, evaluated: bool, schema: Schema, collected: Collected
     ) -> None:
         """Put a task's sentence into the list it belongs to."""
-        try:
-            doc = document(schema, task.data)
-        except BadTask as error:
-            collected.problems.append(f"task {task.id}: {error}")
+        text = self.memory.texts.by_task[id]
+        if text.document is None or text.sentence is None:
+            collected.problems.append(text.problem)
             return
-        sentence = Sentence.from_text(str(task.id), doc.text)
+        sentence = text.sentence
         if annotation is None:
             (collected.holdout_pool if evaluated else collected.pool).append(sentence)
             return
-        spans, problems = spans_of(schema, doc, annotation.result, task.id)
+        spans, problems = spans_of(schema, text.document, annotation.result, id)
         sentence = sentence.labelled(spans)
         collected.problems.extend([*problems, *encode(sentence).problems])
         (collected.holdout if evaluated else collected.labelled).append(sentence)
-
-    def _documents(self) -> tuple[Schema, dict[int, Document]]:
-        with self.workspace.db.read() as session:
-            project = session.get_one(Project, self.project_id)
-            schema = read_schema(project.label_config, self.settings.control)
-            tasks = session.scalars(select(Task).where(Task.project_id == project.id)).all()
-        documents = {}
-        for task in tasks:
-            try:
-                documents[task.id] = document(schema, task.data)
-            except BadTask:
-                continue  # told when it was collected
-        return schema, documents
 
     def _external_id(self) -> int:
         with self.workspace.db.read() as session:
@@ -188,13 +167,7 @@ class LiveVenue:
             session.get_one(Project, self.project_id).notice = notice
 
 
-def _record(row: Annotation) -> AnnotationRecord:
-    return AnnotationRecord(
-        id=row.id,
-        task_id=row.task_id,
-        result=row.result,
-        updated_at=row.updated_at,
-        cancelled=row.cancelled,
-        ground_truth=row.ground_truth,
-        completed_by=row.completed_by,
-    )
+def _annotations(session: Session, project: Project) -> Iterator[AnnotationRecord]:
+    columns = [getattr(Annotation, column.name) for column in fields(AnnotationRecord)]
+    for row in session.execute(select(*columns).where(Annotation.project_id == project.id, ~Annotation.deleted)):
+        yield AnnotationRecord(*row)

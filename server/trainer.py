@@ -15,8 +15,9 @@ from server.logs import set_up_logging
 
 log = logging.getLogger("active_tagger")
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks for due projects: the mark in the database is the only trigger, none can be lost."""
+LOOK_EVERY = 0.2
+"""Seconds between two looks for due projects, which take 2 ms: the mark in the database is the only trigger, none can
+be lost."""
 
 QUEUE_AGAIN = 60.0
 """Seconds after which a job that has not begun is queued once more: another trainer may have taken it and died. A job
@@ -54,7 +55,9 @@ def main() -> None:
                 log.exception("looking for due projects failed; trying again")
 
     queue.flush()  # whatever an earlier trainer left queued is still due in the database
-    consumer = queue.create_consumer(workers=1, periodic=False, check_worker_health=True)
+    # An idle consumer would by and by look for jobs every 10 s only.
+    consumer = queue.create_consumer(workers=1, periodic=False, check_worker_health=True, max_delay=LOOK_EVERY)
+    runner.open()
     threading.Thread(target=watch, daemon=True).start()
     log.info("trainer ready")
     try:

@@ -6,6 +6,7 @@ import base64
 import json
 import traceback
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 
 import httpx
 import pytest
@@ -276,6 +277,40 @@ def test_real_tasks_misses_none_when_some_are_deleted_while_it_reads(
     seen += [task.id for task in reading]
     assert set(ids[3:]) <= set(seen)
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.slow
+def test_real_changes_since(label_studio: RunningLabelStudio, studio: LabelStudio) -> None:
+    """Whatever changes of a task or its annotations shows, with or without a webhook."""
+    project = label_studio.create_project("changes", CONFIG)
+    assert studio.last_change(project) is None
+    ids = label_studio.import_tasks(project, [{"text": f"text {n}"} for n in range(9)])
+    annotation = label_studio.annotate(ids[0], [])
+    second = label_studio.annotate(ids[1], [])
+    changes = {
+        ids[2]: lambda: label_studio.annotate(ids[2], []),
+        ids[3]: lambda: label_studio.annotate(ids[3], [], was_cancelled=True),
+        ids[0]: lambda: label_studio.call("PATCH", f"/api/annotations/{annotation}/", json={"ground_truth": True}),
+        ids[1]: lambda: label_studio.call("DELETE", f"/api/annotations/{second}/"),
+        ids[4]: lambda: label_studio.call("PATCH", f"/api/tasks/{ids[4]}/", json={"data": {"text": "another"}}),
+    }
+    for id, change in changes.items():
+        before = studio.last_change(project)
+        change()
+        after = studio.last_change(project)
+        assert after > before
+        assert [task.id for task in studio.tasks(project, after)] == [id]
+        assert id in {task.id for task in studio.tasks(project, before)}
+    everything = {task.id: task for task in studio.tasks(project)}
+    for task in studio.tasks(project, datetime(2000, 1, 1, tzinfo=timezone(timedelta(hours=2)))):
+        assert task == everything.pop(task.id)
+    assert everything == {}
+    now = studio.project(project)
+    assert (now.task_number, now.total_annotations_number, now.skipped_annotations_number) == (9, 2, 1)
+    label_studio.call(
+        "POST", f"/api/projects/{project}/import", json=[{"data": {"text": "late"}, "annotations": [{"result": []}]}]
+    )
+    assert [len(task.annotations) for task in studio.tasks(project, studio.last_change(project))] == [1]
 
 
 @pytest.mark.slow

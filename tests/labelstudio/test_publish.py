@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from labelstudio.client import LabelStudio, LabelStudioError, Refused, Unreachable
-from labelstudio.publish import Published, clean_up, publish, score_at
+from labelstudio.publish import HEAD, IN_ONE, Published, clean_up, publish, score_at
 from tests.end_to_end.label_studio import RunningLabelStudio
 
 CONFIG = (
@@ -88,6 +88,11 @@ class StandIn:
                 kept = [p for p in body if all(r["value"]["labels"] == ["PER"] for r in p["result"])]
                 self.predictions += kept
                 return httpx.Response(201, json={"created": len(kept)})
+            case "POST /api/predictions/":
+                if body["task"] not in self.tasks:
+                    return httpx.Response(400, json={"task": ["Invalid pk - object does not exist."]})
+                self.predictions.append(body)
+                return httpx.Response(201, json=body)
             case "GET /api/predictions/":
                 return httpx.Response(200, json=self.predictions)
             case "GET /api/tasks":
@@ -164,12 +169,13 @@ def test_broken_off_anywhere_and_called_again_it_publishes_once(stand_in: StandI
     assert [tab["data"]["title"] for tab in stand_in.tabs] == ["Default", "Label next"]
 
 
-def test_a_partial_import_is_replaced_before_the_switch(stand_in: StandIn) -> None:
-    stand_in.predictions += ranked([12, 10], "ours-2")
+def test_a_partial_import_is_completed_before_the_switch(stand_in: StandIn) -> None:
+    whole = ranked([11, 13, 10, 12], "ours-2")
+    stand_in.predictions += whole[:2]
     steps: list[str] = []
-    publish(stand_in.client, 1, "ours-2", ranked([11, 13, 10, 12], "ours-2"), on_progress=steps.append)
+    assert publish(stand_in.client, 1, "ours-2", whole, on_progress=steps.append).created == 2
     assert stand_in.queue() == [11, 13, 10, 12]
-    assert any("deleting 2 predictions of ours-2" in step for step in steps)
+    assert steps == ["importing 2 predictions of ours-2", "switching the queue to ours-2"]
 
 
 def test_publishing_the_current_version_again_leaves_its_predictions(stand_in: StandIn) -> None:
@@ -221,6 +227,105 @@ def test_dropped_predictions_are_named_and_the_old_queue_stays(stand_in: StandIn
     sent[1]["result"] = []
     publish(stand_in.client, 1, "ours-2", sent)
     assert stand_in.queue() == [11, 13, 10, 12]
+
+
+# -- large projects ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large() -> StandIn:
+    tasks = list(range(1, IN_ONE + 101))
+    return StandIn(set(tasks), ranked(tasks, "ours-1"))
+
+
+NEW_ORDER = [int(task) for task in np.random.default_rng(0).permutation(np.arange(1, IN_ONE + 101))]
+IMPORT, ADD, SWITCH = "POST /api/projects/1/import/predictions", "POST /api/predictions/", "PATCH /api/projects/1"
+
+
+def publish_large(stand_in: StandIn) -> Published:
+    return publish(stand_in.client, 1, "ours-2", ranked(NEW_ORDER, "ours-2"))
+
+
+def published_once(stand_in: StandIn) -> bool:
+    return stand_in.queue() == NEW_ORDER and stand_in.versions()["ours-2"] == len(NEW_ORDER)
+
+
+def test_a_large_queue_is_switched_as_soon_as_its_head_is_there(large: StandIn) -> None:
+    at_the_switch = []
+
+    def look(request: str) -> None:
+        if request == SWITCH and not at_the_switch:
+            at_the_switch.extend(p["task"] for p in large.predictions if p["model_version"] == "ours-2")
+
+    large.before = look
+    assert publish_large(large).created == len(NEW_ORDER)
+    assert at_the_switch == NEW_ORDER[:HEAD]
+    assert published_once(large)
+    sent = [request for request in large.requests if request in (IMPORT, ADD, SWITCH)]
+    assert sent == [ADD] * HEAD + [SWITCH, SWITCH, IMPORT]  # of version and sampling: one import, however many tasks
+
+
+@pytest.mark.parametrize(
+    ("at", "which"), [(ADD, 1), (ADD, 2), (ADD, HEAD), (SWITCH, 1), (SWITCH, 2), (IMPORT, 1), ("GET /api/dm/views/", 1)]
+)
+@pytest.mark.parametrize("answer_lost", [False, True])
+def test_a_large_queue_broken_off_anywhere_and_published_again_is_whole(
+    large: StandIn, at: str, which: int, answer_lost: bool
+) -> None:
+    """Before the request arrives, or after: then Label Studio has done what was asked, and nobody heard of it."""
+
+    handle, calls = large.handle, Counter[str]()
+
+    def handle_and_lose(request: httpx.Request) -> httpx.Response:
+        called = f"{request.method} {request.url.path}"
+        calls[called] += 1
+        now = (called, calls[called]) == (at, which)
+        response = None if now and not answer_lost else handle(request)
+        if now or response is None:
+            raise httpx.ConnectError("cut")
+        return response
+
+    large.handle = handle_and_lose  # type: ignore[method-assign]
+    with pytest.raises(Unreachable):
+        publish_large(large)
+    assert large.queue()[:HEAD] in (list(range(1, HEAD + 1)), NEW_ORDER[:HEAD])  # never a queue without a head
+    publish_large(large)
+    assert published_once(large)
+    assert publish_large(large).created == 0
+    assert published_once(large)
+
+
+def test_a_large_import_that_got_half_through_is_completed(large: StandIn) -> None:
+    large.before = cut(IMPORT)
+    with pytest.raises(Unreachable):
+        publish_large(large)
+    large.before = lambda request: None
+    large.predictions += ranked(NEW_ORDER, "ours-2")[:200]  # Label Studio writes them in parts
+    assert publish_large(large).created == len(NEW_ORDER) - HEAD - 200
+    assert published_once(large)
+
+
+def test_first_tasks_that_vanished_are_passed_over(large: StandIn) -> None:
+    large.tasks -= set(NEW_ORDER[:5])
+    done = publish_large(large)
+    assert sorted(done.vanished) == sorted(NEW_ORDER[:5])
+    assert large.queue() == NEW_ORDER[5:]
+    assert large.requests.count(ADD) == HEAD + 5
+
+
+def test_where_single_predictions_are_refused_all_are_imported_before_the_switch(large: StandIn) -> None:
+    handle = large.handle
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(400) if request.url.path == "/api/predictions/" else handle(request)
+
+    large.handle = refuse  # type: ignore[method-assign]
+    assert publish_large(large).created == len(NEW_ORDER)
+    assert published_once(large)
+    assert large.requests.index(IMPORT) < large.requests.index(SWITCH)
+
+
+# -- what is refused ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -308,13 +413,41 @@ def test_real_queue_is_switched_between_two_tasks(label_studio: RunningLabelStud
 
 
 @pytest.mark.slow
+def test_real_large_queue_is_served_in_order_from_its_head_on(
+    label_studio: RunningLabelStudio, studio: LabelStudio
+) -> None:
+    project, ids = emoji_project(label_studio, "large", IN_ONE + 20)
+    publish(studio, project, "r1", ranked(ids, "r1"))
+    order = shuffled(ids, 4)
+    seen: list[int | None] = []
+
+    def annotate_meanwhile(step: str) -> None:
+        if step == f"importing {len(ids) - HEAD} predictions of r2":
+            seen.extend(served(label_studio, project, 3))
+
+    done = publish(studio, project, "r2", ranked(order, "r2"), on_progress=annotate_meanwhile)
+    assert (done.created, done.vanished) == (len(ids), ())
+    assert studio.model_versions(project) == {"r1": len(ids), "r2": len(ids)}
+    assert studio.predicted_tasks(project, "r2") == set(ids)
+    assert seen == order[:3]
+    assert served(label_studio, project, HEAD) == order[3 : HEAD + 3]
+
+
+@pytest.mark.slow
+def test_real_single_prediction_of_a_task_that_is_gone(label_studio: RunningLabelStudio, studio: LabelStudio) -> None:
+    with pytest.raises(Refused) as caught:
+        studio.add_prediction(prediction(10**9, "r1", 0.5))
+    assert caught.value.status == 400
+
+
+@pytest.mark.slow
 def test_real_publishing_twice_and_after_a_break_leaves_one_prediction_a_task(
     label_studio: RunningLabelStudio, studio: LabelStudio
 ) -> None:
     project, ids = emoji_project(label_studio, "twice", 6)
     order = shuffled(ids, 3)
     studio.import_predictions(project, ranked(order, "r1")[:4])  # broken off
-    assert publish(studio, project, "r1", ranked(order, "r1")).created == 6
+    assert publish(studio, project, "r1", ranked(order, "r1")).created == 2
     assert publish(studio, project, "r1", ranked(order, "r1")).created == 0
     assert studio.model_versions(project) == {"r1": 6}
     studio.import_predictions(project, ranked(order[::-1], "r2"))  # broken off before the switch

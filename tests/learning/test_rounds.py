@@ -1,4 +1,5 @@
 import multiprocessing
+import time
 from datetime import timedelta
 
 import pytest
@@ -84,8 +85,19 @@ def test_same_seed_same_round(workspace, project, tmp_path):
     first = whole_round(workspace, project, venue)
     (published,) = venue.published.values()
     second = whole_round(other, project, venue)
-    assert first.metrics == second.metrics
+    assert {**first.metrics, "seconds": None} == {**second.metrics, "seconds": None}
     assert venue.published[second.version] == published
+
+
+def test_a_round_tells_where_its_seconds_went(workspace, project):
+    began = time.monotonic()
+    done = whole_round(workspace, project, ListVenue(40))
+    took = time.monotonic() - began
+    seconds = done.metrics["seconds"]
+    assert list(seconds)[:2] == ["collect", "fit"]
+    assert {"evaluate", "measure", "rank", "store", "publish"} <= set(seconds)
+    assert min(seconds.values()) >= 0
+    assert 0.5 * took < sum(seconds.values()) <= took + 0.01
 
 
 def test_before_any_label_the_queue_is_random(workspace, project):
