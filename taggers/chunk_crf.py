@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from taggers.crf_layer import CRFLayer
@@ -54,7 +55,7 @@ class ChunkCRF(nn.Module):
         after_BT = torch.cat([tags_BT[:, 1:], torch.zeros_like(tags_BT[:, :1])], dim=1)
         return self.chain.loss(emissions_BTS, lengths_B, self._state_CC[tags_BT, after_BT])
 
-    def solve(self, emissions_BTS: Floats, lengths_B: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Chains:
+    def solve(self, emissions_BTS: Floats, lengths_B: NDArray[np.int64]) -> Chains:
         """The best path, its probability, and the probability of every tag, in BIO; zero in the padding."""
         chains = solve(emissions_BTS, lengths_B, self.chain.transitions())
         inside_BT = np.arange(emissions_BTS.shape[1]) < lengths_B[:, None]

@@ -125,7 +125,7 @@ class KeyedDropout(TorchFunctionMode):
         if not training or p == 0:
             return input
         mask = self._kept(input.shape, p).div_(1 - p) if p < 1 else torch.zeros_like(input)
-        return input.mul_(mask) if inplace else input * mask.to(input.dtype)
+        return input.mul_(mask) if inplace else (input * mask).to(input.dtype)
 
     def _bernoulli(self, target: Tensor, p: float = 0.5) -> Tensor:
         return target.copy_(self._kept(target.shape, 1 - p))

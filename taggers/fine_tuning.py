@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from taggers import training
 from taggers.base import OnProgress, Progress
 from taggers.transformer_network import TransformerNetwork
 
@@ -86,7 +87,7 @@ def learn(
     groups: list[dict[str, Any]] = [{"params": others}, {"params": crf, "lr": course.crf_rate, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, course.learning_rate, weight_decay=0.01, fused=True)
     steps = course.epochs * course.passes * math.ceil(len(examples) / course.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_up_and_decay(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: training.warm_up_and_decay(step, steps))
 
     def step(batch: Sequence[Example]) -> float:
         read, tags_N = batch_of([part for part, _ in batch]), torch.cat([tags for _, tags in batch])
@@ -100,36 +101,17 @@ def learn(
         optimiser.zero_grad()
         return loss.item()
 
-    best_f1, best, worse = -1.0, {}, 0
+    best = training.BestEpoch(network, course.patience)
+    lengths = [len(part) for part, _ in examples]
     for epoch in range(1, course.epochs + 1):
         network.train()
-        lengths = [len(part) for part, _ in examples]
-        batches = [b for _ in range(course.passes) for b in bucketed(lengths, course.batch_size, rng)]
+        batches = [b for _ in range(course.passes) for b in training.bucketed(lengths, course.batch_size, rng)]
         losses = [step([examples[i] for i in batch]) for batch in batches]
         network.eval()
         f1 = dev_f1() if dev_f1 else None
-        if f1 is not None and f1 >= best_f1:
-            best_f1, worse = f1, 0
-            best = {name: weight.detach().clone() for name, weight in learning.items()}
-        elif f1 is not None:
-            worse += 1
+        ends = best.ends(f1)
         on_progress(Progress(epoch, course.epochs, float(np.mean(losses)), f1))
-        if worse >= course.patience:
+        if ends:
             break
-    network.load_state_dict(best, strict=False)
+    best.restore()
     network.eval()
-
-
-def bucketed(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[list[int]]:
-    """Each index once, in batches of like length, in random order."""
-    shuffled = rng.permutation(len(lengths))
-    batches = []
-    for start in range(0, len(shuffled), 50 * size):
-        alike = sorted(shuffled[start : start + 50 * size], key=lambda i: lengths[i])
-        batches += [alike[i : i + size] for i in range(0, len(alike), size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def _warm_up_and_decay(step: int, steps: int) -> float:
-    warm_up = max(1, steps // 10)
-    return (step + 1) / warm_up if step < warm_up else (steps - step) / max(1, steps - warm_up)

@@ -216,11 +216,11 @@ class TransformerTagger(Tagger):
 
     @torch.inference_mode()
     def _infer_batch(self, of: TextBatch[Any], texts: list[list[str]], passes: int, dropout: str | None) -> Inference:
-        network, C = self._fitted(), len(self.tags)
+        network = self._fitted()
         shape = (B, T) = (len(of.indices), int(of.lengths.max(initial=0)))
         hidden_BTH = np.zeros((*shape, network.head.in_features), np.float32)
-        logits_BTC = np.zeros((*shape, C), np.float32)
-        said_BMTC = np.zeros((B, passes, T, C), np.float32)
+        logits_BTS = np.zeros((*shape, network.head.out_features), np.float32)
+        said_BMTS = np.zeros((B, passes, T, network.head.out_features), np.float32)
         rows = of.rows()
         for group in within_budget([len(part) for _, part in rows], self._budget):
             some = rows[group.start : group.stop]
@@ -228,12 +228,12 @@ class TransformerTagger(Tagger):
             batch = self._reader.batch([part for _, part in some]).to(self._device)
             hidden_NH = network.states(batch, self._dtype)
             hidden_BTH[b_N, t_N] = hidden_NH.cpu().numpy()
-            logits_BTC[b_N, t_N] = network.head(hidden_NH).cpu().numpy()
+            logits_BTS[b_N, t_N] = network.head(hidden_NH).cpu().numpy()
             if passes:
-                said_NMC = self._passes(batch, hidden_NH, some, texts, passes, dropout)
-                said_BMTC[b_N, :, t_N] = said_NMC.cpu().numpy()
-        chains = network.decode(logits_BTC, of.lengths)
-        samples = network.decode_passes(said_BMTC, of.lengths) if passes else (None, None)
+                said_NMS = self._passes(batch, hidden_NH, some, texts, passes, dropout)
+                said_BMTS[b_N, :, t_N] = said_NMS.cpu().numpy()
+        chains = network.decode(logits_BTS, of.lengths)
+        samples = network.decode_passes(said_BMTS, of.lengths) if passes else (None, None)
         marginals_BTC = chains.marginals_BTC.astype(np.float32)
         return Inference(
             of.indices, of.lengths, self.tags, chains.path_BT, chains.log_prob_B, marginals_BTC, hidden_BTH, *samples
@@ -248,7 +248,7 @@ class TransformerTagger(Tagger):
         passes: int,
         dropout: str | None,
     ) -> Tensor:
-        """(N, M, C) what `dropped_heads` says in each pass; masks go by text and word, in the encoder by passage."""
+        """(N, M, S) what `dropped_heads` says in each pass; masks go by text and word, in the encoder by passage."""
         network, (b_N, t_N) = self._fitted(), word_places(rows)
         keys_B = text_keys(self.seed, texts)
         keys_N = derive(derive(keys_B[b_N], 0), torch.from_numpy(t_N))

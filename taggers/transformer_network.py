@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from taggers.crf_layer import CRFLayer
-from taggers.crf_maths import Chains, solve
+from taggers.chunk_crf import ChunkCRF, state_axis
+from taggers.crf_maths import Chains
 from taggers.dropout import KeyedDropout, kept
 from taggers.unpadded import Unpadded, UnpaddedDropout
 from taggers.warm_start import Axis
@@ -31,14 +31,15 @@ _COPYING = threading.Lock()
 class TransformerNetwork(nn.Module, ABC):
     """Dropout and a linear layer over the states of words, and perhaps a CRF over that (Lafferty et al. 2001).
 
-    Axes: N words of all passages in a row, H their states' width, C tags.
+    Axes: N words of all passages in a row, H their states' width, C tags, S what the linear layer speaks of: tags, or
+    the CRF's states.
     """
 
     def __init__(self, width: int, tags: int, crf: bool) -> None:
         super().__init__()
         self.dropout = nn.Dropout(0.1)
-        self.head = nn.Linear(width, tags)
-        self.crf = CRFLayer(tags) if crf else None
+        self.crf = ChunkCRF(tags) if crf else None
+        self.head = nn.Linear(width, self.crf.states if self.crf else tags)
 
     @abstractmethod
     def forward(self, batch: Any) -> Tensor:
@@ -59,16 +60,16 @@ class TransformerNetwork(nn.Module, ABC):
         """Mean over the words of −log P in nats: of each word's tag, or with a CRF of each passage's sequence."""
         states_NH = self(batch)
         with torch.autocast(states_NH.device.type, enabled=False):
-            logits_NC = self.head(self.dropout(states_NH))
+            logits_NS = self.head(self.dropout(states_NH))
             if self.crf is None:
-                return cross_entropy(logits_NC, tags_N)
-            logits_RTC, tags_RT = (
-                pad_sequence(parts.split([*lengths_R]), batch_first=True) for parts in (logits_NC, tags_N)
+                return cross_entropy(logits_NS, tags_N)
+            logits_RTS, tags_RT = (
+                pad_sequence(parts.split([*lengths_R]), batch_first=True) for parts in (logits_NS, tags_N)
             )
-            return self.crf.loss(logits_RTC, torch.tensor(lengths_R, device=tags_N.device), tags_RT)
+            return self.crf.loss(logits_RTS, torch.tensor(lengths_R, device=tags_N.device), tags_RT)
 
     def dropped_heads(self, states_NH: Tensor, keys_NM: Tensor) -> Tensor:
-        """(N, M, C): one state through the head under M masks of the dropout before it.
+        """(N, M, S): one state through the head under M masks of the dropout before it.
 
         Probabilities; logits if a CRF is to make something of them.
         """
@@ -78,45 +79,43 @@ class TransformerNetwork(nn.Module, ABC):
         for states_nH, keys_nM in zip(states_NH.split(rows), keys_NM.split(rows), strict=True):
             dropped_nMH = kept(keys_nM, states_nH.shape[1:], p).mul_(states_nH[:, None])
             # Tags first: a softmax over the last, short axis cannot be vectorised.
-            logits_CX = torch.addmm(self.head.bias[:, None], self.head.weight / (1 - p), dropped_nMH.flatten(0, 1).T)
-            said_CX = logits_CX.softmax(dim=0) if self.crf is None else logits_CX
-            parts.append(said_CX.view(-1, *keys_nM.shape).permute(1, 2, 0))
+            logits_SX = torch.addmm(self.head.bias[:, None], self.head.weight / (1 - p), dropped_nMH.flatten(0, 1).T)
+            said_SX = logits_SX.softmax(dim=0) if self.crf is None else logits_SX
+            parts.append(said_SX.view(-1, *keys_nM.shape).permute(1, 2, 0))
         return torch.cat(parts)
 
-    def decode(self, logits_BTC: NDArray[np.float32], lengths_B: NDArray[np.int64]) -> Chains:
+    def decode(self, logits_BTS: NDArray[np.float32], lengths_B: NDArray[np.int64]) -> Chains:
         """The best path of whole texts. Without a CRF tags are independent: the likeliest of each word."""
         if self.crf is not None:
-            return solve(logits_BTC.astype(np.float64), lengths_B, self.crf.transitions())
-        inside_BT = np.arange(logits_BTC.shape[1]) < lengths_B[:, None]
-        path_BT = logits_BTC.argmax(axis=2) * inside_BT
-        relative_BTC = logits_BTC - logits_BTC.max(axis=2, keepdims=True).astype(np.float64)
+            return self.crf.solve(logits_BTS.astype(np.float64), lengths_B)
+        inside_BT = np.arange(logits_BTS.shape[1]) < lengths_B[:, None]
+        path_BT = logits_BTS.argmax(axis=2) * inside_BT
+        relative_BTC = logits_BTS - logits_BTS.max(axis=2, keepdims=True).astype(np.float64)
         marginals_BTC = np.exp(relative_BTC)
         total_BT = marginals_BTC.sum(axis=2)
         marginals_BTC *= (inside_BT / total_BT)[:, :, None]
         return Chains(path_BT, -(np.log(total_BT) * inside_BT).sum(axis=1), marginals_BTC)
 
     def decode_passes(
-        self, said_BMTC: NDArray[np.float32], lengths_B: NDArray[np.int64]
+        self, said_BMTS: NDArray[np.float32], lengths_B: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(B, M, T, C) probabilities and (B, M, T) best paths of what `dropped_heads` has said."""
         if self.crf is None:
-            return said_BMTC, said_BMTC.argmax(axis=3)
-        paths_BMT = np.zeros(said_BMTC.shape[:3], np.int64)
-        for m in range(said_BMTC.shape[1]):
-            chains = self.decode(said_BMTC[:, m], lengths_B)
-            paths_BMT[:, m], said_BMTC[:, m] = chains.path_BT, chains.marginals_BTC
-        return said_BMTC, paths_BMT
+            return said_BMTS, said_BMTS.argmax(axis=3)
+        of_passes = [self.decode(said_BMTS[:, m], lengths_B) for m in range(said_BMTS.shape[1])]
+        marginals_BMTC = np.stack([chains.marginals_BTC for chains in of_passes], axis=1, dtype=np.float32)
+        return marginals_BMTC, np.stack([chains.path_BT for chains in of_passes], axis=1)
 
     def own_weights(self) -> dict[str, Tensor]:
         """All weights but the encoder's, in place."""
         return {name: weight for name, weight in self.state_dict().items() if not name.startswith("encoder.")}
 
-    @staticmethod
-    def axes(now: Sequence[str], before: Sequence[str]) -> dict[str, Sequence[Axis]]:
+    def axes(self, now: Sequence[str], before: Sequence[str]) -> dict[str, Sequence[Axis]]:
         """Which axes stand for tags, for a start from a network of other tags."""
         tags = Axis(now, before)
-        rows = dict.fromkeys(("head.weight", "head.bias", "crf.start_C", "crf.stop_C"), (tags,))
-        return {**rows, "crf.between_CC": (tags, tags)}
+        rows = [tags if self.crf is None else state_axis(tags)]
+        of_crf = {} if self.crf is None else {f"crf.{name}": axes for name, axes in self.crf.axes(tags).items()}
+        return {"head.weight": rows, "head.bias": rows, **of_crf}
 
 
 class FineTuned(TransformerNetwork):

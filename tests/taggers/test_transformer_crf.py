@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from scipy.special import logsumexp
 
 from corpus import Inference, Sentence, Span
+from taggers.chunk_crf import states_of
 from taggers.transformer import TransformerTagger
 from tests.taggers.tiny import (  # noqa: F401  (fixtures)
     by_sentence,
@@ -33,21 +34,27 @@ def chained(request: pytest.FixtureRequest, encoder: str, train: list[Sentence])
 
 
 def paths(tagger: TransformerTagger, hidden: np.ndarray, folder: Path) -> dict[tuple[int, ...], float]:
-    """Every path of a text and its log-probability, from the weights as they are stored."""
+    """Every path of a text and its log-probability, from the weights as they are stored, which speak of BIOES."""
     if not (folder / "model").exists():
         tagger.save(folder / "model")
     weights = load_file(folder / "model" / "head.safetensors")
     emissions = (hidden @ weights["head.weight"].T + weights["head.bias"]).astype(float)
-    between, start, stop = weights["crf.between_CC"], weights["crf.start_C"], weights["crf.stop_C"]
+    between, start, stop = (weights[f"crf.chain.{name}"] for name in ("between_CC", "start_C", "stop_C"))
+    states = states_of(tagger.tags)
+    tag_of = [tagger.tags.index({"S": "B", "E": "I"}.get(state[0], state[0]) + state[1:]) for state in states]
     scores = {
         path: sum(emissions[t, tag] for t, tag in enumerate(path))
         + sum(between[a, b] for a, b in itertools.pairwise(path))
         + start[path[0]]
         + stop[path[-1]]
-        for path in itertools.product(range(len(tagger.tags)), repeat=len(hidden))
+        for path in itertools.product(range(len(states)), repeat=len(hidden))
     }
     log_z = logsumexp(list(scores.values()))
-    return {path: score - log_z for path, score in scores.items()}
+    every: dict[tuple[int, ...], float] = {}
+    for path, score in scores.items():
+        tags = tuple(tag_of[state] for state in path)
+        every[tags] = np.logaddexp(every.get(tags, -np.inf), score - log_z)
+    return every
 
 
 def test_path_probability_and_marginals_against_all_paths(chained: TransformerTagger, tmp_path: Path) -> None:
@@ -72,11 +79,11 @@ def test_a_text_of_many_passages_is_one_chain(chained: TransformerTagger, texts:
     long = Sentence.from_text("long", " ".join(f"{name} saw the sea" for name in ["Ada", "Grace", "Emmy"] * 40))
     crf = chained._fitted().crf
     assert crf is not None
-    kept = crf.between_CC.detach().clone()
+    kept = crf.chain.between_CC.detach().clone()
     forbidden = chained.tags.index("O")
     try:
         with torch.no_grad():
-            crf.between_CC[forbidden, forbidden] = -1e4
+            crf.chain.between_CC[forbidden, forbidden] = -1e4
         (batch,) = chained.infer([long])
         ((path, log_prob, marginals, _),) = by_sentence([batch]).values()
         outside = path == forbidden
@@ -84,7 +91,7 @@ def test_a_text_of_many_passages_is_one_chain(chained: TransformerTagger, texts:
         assert log_prob <= np.log(marginals[range(len(path)), path]).min() + 1e-6
     finally:
         with torch.no_grad():
-            crf.between_CC.copy_(kept)
+            crf.chain.between_CC.copy_(kept)
 
 
 def test_neighbouring_tags_are_chosen_together(encoder: str) -> None:
@@ -119,18 +126,21 @@ def test_each_pass_takes_the_best_path_of_its_own(
     """Steps that are certain make every pass's path certain too, however the words are dropped."""
     crf = chained._fitted().crf
     assert crf is not None
-    kept = crf.between_CC.detach().clone()
-    turn = [*range(1, len(chained.tags)), 0]
+    kept = crf.chain.between_CC.detach().clone()
+    outside, first, second = (states_of(chained.tags).index(state) for state in ("O", "S-LOC", "S-PER"))
     try:
         with torch.no_grad():
-            crf.between_CC.fill_(-1e4)
-            crf.between_CC[range(len(turn)), turn] = 0
+            crf.chain.between_CC.fill_(-1e4)
+            for state, then in ((outside, first), (first, second), (second, outside)):
+                crf.chain.between_CC[state, then] = 0
         batches: list[Inference] = list(chained.infer(train[:6], passes=5, dropout=dropout))
     finally:
         with torch.no_grad():
-            crf.between_CC.copy_(kept)
+            crf.chain.between_CC.copy_(kept)
+    turn = {chained.tags.index(tag): chained.tags.index(then) for tag, then in (("O", "B-LOC"), ("B-LOC", "B-PER"))}
+    turn[chained.tags.index("B-PER")] = chained.tags.index("O")
     for batch in batches:
         assert batch.sample_paths_BMT is not None
         for b, n in enumerate(batch.lengths):
             steps = batch.sample_paths_BMT[b, :, :n]
-            assert (np.array(turn)[steps[:, :-1]] == steps[:, 1:]).all()
+            assert all(turn[a] == b for path in steps.tolist() for a, b in itertools.pairwise(path))
