@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "cnn-cnn-lstm": (
         "cnn-cnn-lstm",
-        {"word_units": 20, "characters": "none", "units": 12, "decoder_units": 12, "epochs": 6, "learning_rate": 1e-2},
+        {"word_units": 20, "characters": "none", "units": 12, "decoder_units": 12, "epochs": 4, "learning_rate": 1e-2},
     ),
     "flair-bilstm-crf": ("flair-bilstm-crf", {"units": 12, "epochs": 8, "batch_size": 2, "window": 100}),
     "flair-contextual": ("flair-contextual", {"encoder": ENCODER, "units": 12, "epochs": 8, "batch_size": 2}),
@@ -47,7 +47,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "window": ("window", {"encoder": ENCODER, "units": 24, "epochs": 2, "learning_rate": 1e-2, "word_dropout": 0.2}),
 }
 """Each tagger with settings that make it quick, by the name of the case."""
-DROPOUTS = [(case, dropout) for case, (name, _) in CASES.items() for dropout in TAGGERS[name].dropouts]
+QUICK = {"auto", "cnn-cnn-lstm", "crf", "flair-bilstm-crf", "transformer"}
+"""One of each kind; the others take their turn among the slow tests."""
+MARKED = [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow, id=case) for case in CASES]
+DROPOUTS = [
+    pytest.param((case, dropout), marks=[] if case in QUICK else pytest.mark.slow, id=f"{case}, {dropout}")
+    for case, (name, _) in CASES.items()
+    for dropout in TAGGERS[name].dropouts
+]
 
 Make = Callable[..., Tagger]
 
@@ -89,21 +96,30 @@ def make(tiny_encoder: str) -> Make:  # noqa: F811
     return make
 
 
-@pytest.fixture(scope="session")
-def fitted(make: Make) -> dict[str, Tagger]:
-    taggers = {case: make(case) for case in CASES}
-    for tagger in taggers.values():
+class Fitted(dict[str, Tagger]):
+    """Taggers by case, trained when they are first asked for."""
+
+    def __init__(self, make: Make) -> None:
+        self._make = make
+
+    def __missing__(self, case: str) -> Tagger:
+        tagger = self._make(case)
         tagger.fit(TRAIN, POSITIVES[:2])
-    return taggers
+        return self.setdefault(case, tagger)
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(scope="session")
+def fitted(make: Make) -> Fitted:
+    return Fitted(make)
+
+
+@pytest.fixture(params=MARKED)
 def case(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def tagger(case: str, fitted: dict[str, Tagger]) -> Tagger:
+def tagger(case: str, fitted: Fitted) -> Tagger:
     return fitted[case]
 
 
@@ -206,8 +222,8 @@ def test_nothing_gives_nothing(tagger: Tagger) -> None:
     assert tagger.predict([Sentence.from_text("e", "")]) == [[]]
 
 
-@pytest.fixture(params=DROPOUTS, ids=[f"{case}, {dropout}" for case, dropout in DROPOUTS])
-def stochastic(request: pytest.FixtureRequest, fitted: dict[str, Tagger]) -> tuple[Tagger, str]:
+@pytest.fixture(params=DROPOUTS)
+def stochastic(request: pytest.FixtureRequest, fitted: Fitted) -> tuple[Tagger, str]:
     """Each tagger with each of its dropouts."""
     case, dropout = request.param
     return fitted[case], dropout
@@ -316,9 +332,9 @@ def test_predicted_spans_lie_on_words_and_carry_their_confidence(tagger: Tagger)
 
 
 @pytest.mark.slow
-def test_a_fresh_process_gives_the_same_numbers(fitted: dict[str, Tagger], tmp_path: Path) -> None:
-    for case, tagger in fitted.items():
-        tagger.save(tmp_path / case)
+def test_a_fresh_process_gives_the_same_numbers(fitted: Fitted, tmp_path: Path) -> None:
+    for case in CASES:
+        fitted[case].save(tmp_path / case)
     program = (
         "import pickle, sys; from pathlib import Path; from taggers import load\n"
         "texts = pickle.loads((Path(sys.argv[1]) / 'texts').read_bytes())\n"
@@ -326,11 +342,11 @@ def test_a_fresh_process_gives_the_same_numbers(fitted: dict[str, Tagger], tmp_p
         "(Path(sys.argv[1]) / 'out').write_bytes(pickle.dumps(out))"
     )
     (tmp_path / "texts").write_bytes(pickle.dumps(TEXTS))
-    subprocess.run([sys.executable, "-c", program, str(tmp_path), *fitted], check=True)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path), *CASES], check=True)
     there = pickle.loads((tmp_path / "out").read_bytes())
-    for case, tagger in fitted.items():
-        assert there[case][0].tags == tagger.tags
-        assert_same(rows(list(tagger.infer(TEXTS))), rows(there[case]))
+    for case in CASES:
+        assert there[case][0].tags == fitted[case].tags
+        assert_same(rows(list(fitted[case].infer(TEXTS))), rows(there[case]))
         assert not [*(tmp_path / case).rglob("*.pkl"), *(tmp_path / case).rglob("*.pt")]
 
 

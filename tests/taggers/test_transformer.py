@@ -122,6 +122,7 @@ def test_other_architectures(encoder: str, tmp_path: Path, kind: type[Pretrained
     assert tagger.predict([Sentence.from_text("2", text)]) == [[Span(800, 803, "PER")]]
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same_model(fitted: TransformerTagger, texts: list[Sentence], tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
     program = (
