@@ -35,7 +35,7 @@ WORDS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 """Words read at once when tagging, padding included; in stochastic passes, words times passes."""
 LONGEST_EXAMPLE = 512
 """Words learned from at once; longer texts are cut. (Tagging has no limit.)"""
-STEPS_PER_EPOCH = 50
+STEPS_PER_EPOCH = 25
 LARGEST_GRADIENT = 0.35
 """Its norm, of the mean loss of a word: a few texts do not throw the rest off (worth 1 F1 on CoNLL-2003)."""
 WEIGHTS, FEATURES = "network.safetensors", "features.json"
@@ -60,7 +60,7 @@ class NetworkOptions(FeatureOptions):
     """None: by the number of words to learn from, 15 for 20,000 and fewer for more (see `training.suited`)."""
     batch_size: int | None = Field(16, ge=1)
     """Texts a step at most, None: by the number of words; fewer, but at least 4, when an epoch would have fewer than
-    50 steps."""
+    25 steps."""
     patience: int = Field(5, ge=1)
     """Stop after so many epochs in a row that were worse on the dev set than the best."""
 
