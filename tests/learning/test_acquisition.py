@@ -8,6 +8,7 @@ from learning.database import Project, Round
 from learning.intake import mark_due
 from learning.settings import ProjectSettings
 from learning.venue import Collected
+from taggers.bilstm import BiLSTMTagger
 from taggers.crf import CRFTagger
 from tests.learning.test_rounds import ListVenue, due, get, whole_round
 from tests.learning.texts import texts
@@ -155,3 +156,32 @@ def test_a_round_killed_between_the_two_models_leaves_no_version(workspace, proj
     with pytest.raises(OSError, match="disk full"):
         rounds.run(workspace.db, workspace.models, round_id, ListVenue(40), workspace.settings)
     assert workspace.models.versions(project) == set()
+
+
+def test_a_warm_round_goes_on_from_the_current_model_and_its_folds_do_not(workspace, project, monkeypatch):
+    """Folds of cross-validation must not start from a model that has seen their test texts."""
+    tiny = {"word_units": 8, "units": 4, "epochs": 1}
+    changes = {"tagger": "bilstm", "tagger_options": tiny, "warm_start": True, "holdout_share": 0.0}
+    workspace.settings = workspace.settings.model_copy(update=changes)
+    started = []
+    fit = BiLSTMTagger.fit
+
+    def spy(self, train, dev, *, start=None, **rest):
+        started.append(start)
+        fit(self, train, dev, start=start, **rest)
+
+    monkeypatch.setattr(BiLSTMTagger, "fit", spy)
+    venue = ListVenue(20)
+    first = whole_round(workspace, project, venue)
+    assert started == [None] * 4  # the model and three folds
+    started.clear()
+    whole_round(workspace, project, venue)
+    assert [start is not None for start in started] == [True, False, False, False]
+    assert started[0] is workspace.models.load(project, first.version)
+    started.clear()
+    other = {**tiny, "units": 5}  # another network cannot go on from it
+    workspace.settings = workspace.settings.model_copy(update={"tagger_options": other})
+    whole_round(workspace, project, venue)
+    assert started == [None] * 4
+    with pytest.raises(ValueError, match="learns from scratch"):
+        ProjectSettings(tagger="crf", warm_start=True)
