@@ -170,6 +170,14 @@ def check_start(tagger: Tagger, start: Tagger | None) -> None:
         raise ValueError(f"tagger {tagger.name!r} cannot start warm: {why}")
 
 
+def check_fit(tagger: Tagger, train: Sequence[Sentence], dev: Sequence[Sentence], start: Tagger | None) -> None:
+    """Raise ValueError for what `Tagger.fit` refuses."""
+    require_labels(train)
+    if dev:
+        require_labels(dev)
+    check_start(tagger, start)
+
+
 def require_labels(sentences: Sequence[Sentence]) -> None:
     """Raise ValueError unless there is at least one sentence and all of them have been labelled."""
     if not sentences:

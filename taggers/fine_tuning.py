@@ -18,7 +18,6 @@ from taggers.transformer_network import TransformerNetwork
 
 STEPS_PER_EPOCH = 10
 """Steps that an epoch has at least: with few sentences it takes smaller batches, then several passes."""
-SMALLEST_BATCH = 4
 WIDE = 512
 """Units of an encoder above which it is fine-tuned at the papers' learning rate; it leaves smaller ones untrained."""
 CRF_RATE = 1e-2
@@ -58,9 +57,8 @@ class Course:
         patience: int | None,
     ) -> Course:
         """What is None by the rule of `TransformerTagger`, for so many passages and an encoder so wide."""
-        size = min(batch_size or (32 if frozen else 16), max(SMALLEST_BATCH, passages // STEPS_PER_EPOCH))
+        size, turns = training.epoch_plan(passages, batch_size or (32 if frozen else 16), STEPS_PER_EPOCH)
         steps = math.ceil(passages / size)
-        turns = math.ceil(STEPS_PER_EPOCH / steps)
         if frozen:
             rate, usual, patient = 1e-3, min(80, max(20, math.ceil(FROZEN_STEPS / (turns * steps)))), 20
         else:

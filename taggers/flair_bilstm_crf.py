@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from corpus import Inference, Sentence
 from corpus.tags import encode
 from corpus.windows import Window, windows
-from taggers import base
-from taggers.base import OnProgress, Progress, Tagger, check_start, no_progress, require_labels
+from taggers import base, training
+from taggers.base import OnProgress, Progress, Tagger, check_fit, no_progress
 from taggers.crf_maths import Chains, batches
 from taggers.dropout import derive, text_keys
 from taggers.flair_network import FlairNetwork
@@ -78,10 +78,7 @@ class FlairBiLSTMCRFTagger(Tagger):
         on_progress: OnProgress = no_progress,
     ) -> None:
         """Learn from scratch, or warm from `start`; an interrupted fit leaves no model. See `Tagger.fit`."""
-        require_labels(train)
-        if dev:
-            require_labels(dev)
-        check_start(self, start)
+        check_fit(self, train, dev, start)
         earlier = start._fitted() if isinstance(start, FlairBiLSTMCRFTagger) else None
         self.tags = bio_tags(train)
         examples = self._examples(train)
@@ -143,7 +140,7 @@ class FlairBiLSTMCRFTagger(Tagger):
         network = self._fitted().train()
         total, words = 0.0, 0
         order = rng.permutation(len(examples))
-        size = min(self.options.batch_size, max(4, len(examples) // STEPS_PER_EPOCH))
+        size, _ = training.epoch_plan(len(examples), self.options.batch_size, STEPS_PER_EPOCH)
         for start in range(0, len(order), size):
             batch = [examples[i] for i in order[start : start + size]]
             tags_N = torch.tensor([tag for example in batch for tag in example.tags])

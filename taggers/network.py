@@ -22,7 +22,7 @@ from corpus import Inference, Sentence
 from corpus.tags import encode
 from corpus.windows import windows
 from taggers import base, encoders, training
-from taggers.base import OnProgress, Progress, Tagger, no_progress, require_labels
+from taggers.base import OnProgress, Progress, Tagger, no_progress
 from taggers.dropout import KeyedDropout, derive, text_keys
 from taggers.labels import bio_tags, span_f1
 from taggers.layers import WordEncoder, inside
@@ -137,10 +137,7 @@ class NetworkTagger(Tagger):
         on_progress: OnProgress = no_progress,
     ) -> None:
         """See `Tagger.fit`; an interrupted fit leaves the tagger without a model."""
-        base.check_start(self, start)
-        require_labels(train)
-        if dev:
-            require_labels(dev)
+        base.check_fit(self, train, dev, start)
         earlier = (start._fitted(), start.tags) if isinstance(start, NetworkTagger) else None  # `start` may be `self`
         self.tags, self._network = bio_tags(train), None
         examples = self._examples(train)

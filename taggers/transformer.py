@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from corpus import Inference, Sentence
 from corpus.tags import encode
 from taggers import base, encoders
-from taggers.base import OnProgress, Tagger, check_start, no_progress, require_labels
+from taggers.base import OnProgress, Tagger, check_fit, no_progress
 from taggers.dropout import derive, places, text_keys
 from taggers.fine_tuning import Course, Example, learn
 from taggers.frozen_network import Frozen, FrozenReader
@@ -99,10 +99,7 @@ class TransformerTagger(Tagger):
         on_progress: OnProgress = no_progress,
     ) -> None:
         """An interrupted fit leaves the tagger without a model. See `Tagger.fit`."""
-        require_labels(train)
-        if dev:
-            require_labels(dev)
-        check_start(self, start)
+        check_fit(self, train, dev, start)
         earlier = (start._fitted(), start.tags) if isinstance(start, TransformerTagger) else None
         try:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
