@@ -27,6 +27,7 @@ from learning.intake import (
     mark_due,
     put_annotations,
     put_tasks,
+    unknown,
 )
 from learning.serving import UNTRAINED, Answer, Answers, answer, current_version
 from learning.settings import DECIDE_THE_MODEL, ProjectSettings, Settings, as_dict
@@ -70,27 +71,35 @@ class ActiveTagger(LabelStudioMLBase):
         """
         if not self.key or self.config is None:
             return
+        with self.workspace.db.read() as session:
+            project = find_project(session, self.key)
+            known = project is not None and project.label_config == self.config
+            version = current_version(session, project) if project else UNTRAINED
+        if not known:
+            self._introduce(self.config)
+        if hasattr(self, "set"):  # label-studio-ml 2.x answers /setup from there
+            self.set("model_version", version)
+
+    def _introduce(self, config: str) -> None:
+        """Write down a new project, or a known one's new label config."""
         with self.workspace.db.write() as session:
             project = find_project(session, self.key)
             settings = self._settings(project) if project else self.workspace.settings
-            read_schema(self.config, settings.control)
+            read_schema(config, settings.control)
             if project is None:
                 project = Project(
                     key=self.key,
                     external_id=int(self.key.partition(".")[0]),
-                    label_config=self.config,
+                    label_config=config,
                     connection={},
                     extra_params={},
                 )
                 session.add(project)
                 mark_due(project, "rank", "connected")
-            elif project.label_config != self.config:
-                project.label_config = self.config
+            elif project.label_config != config:
+                project.label_config = config
                 project.revision += 1
                 mark_due(project, "fit", "the label config has changed")
-            version = current_version(session, project)
-        if hasattr(self, "set"):  # label-studio-ml 2.x answers /setup from there
-            self.set("model_version", version)
 
     def connect(self, hostname: str, access_token: str) -> None:
         """Remember where Label Studio says it is, and the token it lends: a best effort beside our own settings."""
@@ -133,13 +142,17 @@ class ActiveTagger(LabelStudioMLBase):
 
         A task whose text cannot be read gets an empty result with the highest score, and a line in the log.
         """
-        with self.workspace.db.write() as session:
+        records = [record_of_task(task) for task in tasks if _has_birth(task)]
+        with self.workspace.db.read() as session:  # which never waits for a writer
             project = self._project(session)
             settings = self._settings(project)
-            records = [record_of_task(task) for task in tasks if _has_birth(task)]
-            put_tasks(session, project, records, settings.seed)  # without an API key, the way to know them
-            if put_annotations(session, project, [annotation for task in records for annotation in task.annotations]):
-                check_triggers(session, project, settings)
+            news = unknown(session, project, records)
+        if news:  # without an API key, the way to know them
+            with self.workspace.db.write() as session:
+                project = self._project(session)
+                put_tasks(session, project, news, settings.seed)
+                if put_annotations(session, project, [annotation for task in news for annotation in task.annotations]):
+                    check_triggers(session, project, settings)
         schema = read_schema(self.config or project.label_config, settings.control)
         documents = {i: doc for i, task in enumerate(tasks) if (doc := _read(schema, task)) is not None}
         sentences = [Sentence.from_text(str(_id(tasks[i])), doc.text) for i, doc in documents.items()]

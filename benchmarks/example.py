@@ -1,8 +1,12 @@
-"""The plain way to serve a token classifier: what Label Studio's own Hugging Face example does for a `/predict`."""
+"""The plain way to serve a token classifier: what Label Studio's own Hugging Face example does for a `/predict`.
+
+`gunicorn --workers 1 --threads 8 "benchmarks.example:app()"` serves it as the example is served: by label-studio-ml.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +15,8 @@ import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, TokenClassificationPipeline
 
 from taggers.encoders import PACKAGED, encoder_source
+
+LABELS = ("PER", "LOC", "ORG", "MISC")
 
 
 class PlainBackend:
@@ -42,3 +48,17 @@ class PlainBackend:
         value = {"start": pieces[0]["start"], "end": pieces[-1]["end"], "labels": [pieces[0]["entity"][2:]]}
         score = float(np.mean([piece["score"] for piece in pieces]))
         return {"from_name": "label", "to_name": "text", "type": "labels", "value": value, "score": score}
+
+
+def app() -> Any:
+    """A WSGI application: label-studio-ml's own, around one backend for all requests."""
+    from label_studio_ml.api import init_app
+    from label_studio_ml.model import LabelStudioMLBase
+
+    plain = PlainBackend(["O", *(f"{prefix}-{label}" for label in LABELS for prefix in "BI")])
+
+    class Example(LabelStudioMLBase):
+        def predict(self, tasks: Sequence[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
+            return plain.predict(tasks)
+
+    return init_app(Example, model_dir=os.environ["MODEL_DIR"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 CONTROLS = {"labels": "Labels", "hypertextlabels": "HyperTextLabels", "paragraphlabels": "ParagraphLabels"}
@@ -58,6 +59,20 @@ def read_schema(label_config: str, control: str | None = None) -> Schema:
     Raises:
         UnsupportedConfig: for anything that is not such a config, broken XML included.
     """
+    if not isinstance(label_config, str) or not label_config.strip():
+        raise UnsupportedConfig(
+            f"The label config is empty. {SUPPORTED} Write one in the project's Settings > Labeling Interface."
+        )
+    if len(label_config) > MAX_CONFIG:
+        raise UnsupportedConfig(
+            f"The label config has {len(label_config):,} characters; at most {MAX_CONFIG:,} are read. "
+            "Remove labels or styles from it."
+        )
+    return _read(label_config, control)
+
+
+@lru_cache(maxsize=32)
+def _read(label_config: str, control: str | None) -> Schema:
     config = _parse(label_config)
     objects = {tag.name: tag for tag in config.objects}
     names = tuple(str(tag.name) for tag in config.controls)
@@ -89,15 +104,6 @@ def read_schema(label_config: str, control: str | None = None) -> Schema:
 
 def _parse(label_config: str) -> Any:
     """The SDK's view of the config, after making sure that it is harmless XML."""
-    if not isinstance(label_config, str) or not label_config.strip():
-        raise UnsupportedConfig(
-            f"The label config is empty. {SUPPORTED} Write one in the project's Settings > Labeling Interface."
-        )
-    if len(label_config) > MAX_CONFIG:
-        raise UnsupportedConfig(
-            f"The label config has {len(label_config):,} characters; at most {MAX_CONFIG:,} are read. "
-            "Remove labels or styles from it."
-        )
     from defusedxml.ElementTree import fromstring
 
     try:

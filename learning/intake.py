@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from sqlalchemy import Select, delete, func, insert, select, update
@@ -46,12 +46,44 @@ class ArrivingTask(Protocol):
     def created_at(self) -> str: ...
 
 
+class AnnotatedTask(ArrivingTask, Protocol):
+    """A task with its annotations."""
+
+    @property
+    def annotations(self) -> Sequence[ArrivingAnnotation]: ...
+
+
+T = TypeVar("T", bound=AnnotatedTask)
+
+
 def find_project(session: Session, key: str) -> Project | None:
     """The project of this key, "<id>.<created>"; of a bare id the one seen last."""
     exact = session.scalar(select(Project).where(Project.key == key))
     if exact or "." in key or not key.isdecimal():
         return exact
     return session.scalar(select(Project).where(Project.external_id == int(key)).order_by(Project.id.desc()).limit(1))
+
+
+def unknown(session: Session, project: Project, tasks: Sequence[T]) -> list[T]:
+    """Those that `put_tasks` or `put_annotations` would write something of."""
+    found = []
+    for first in range(0, len(tasks), CHUNK):
+        part = tasks[first : first + CHUNK]
+        births = select(Task.id, Task.created_at, Task.data).where(
+            Task.project_id == project.id, Task.id.in_([task.id for task in part])
+        )
+        known = {id: (created_at, data) for id, created_at, data in session.execute(births)}
+        ages = select(Annotation.id, Annotation.updated_at).where(
+            Annotation.project_id == project.id, Annotation.task_id.in_([task.id for task in part if task.annotations])
+        )
+        written = dict(session.execute(ages).tuples().all()) if any(task.annotations for task in part) else {}
+        found += [
+            task
+            for task in part
+            if known.get(task.id) != (task.created_at, task.data)
+            or any(a.updated_at > written.get(a.id, "") for a in task.annotations)
+        ]
+    return found
 
 
 def put_tasks(session: Session, project: Project, tasks: Sequence[ArrivingTask], seed: int) -> int:

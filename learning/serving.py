@@ -35,6 +35,7 @@ class Answers:
 
     version: str
     queue_length: int
+    """0 if none of them is queued."""
     items: list[Answer]
 
 
@@ -60,12 +61,8 @@ def answer(workspace: Workspace, project: Project, sentences: Sequence[Sentence]
                 )
             )
         }
-        queue_length = (
-            session.scalar(
-                select(func.count()).where(Prediction.round_id == current.id, Prediction.position.is_not(None))
-            )
-            or 0
-        )
+        queued = any(row.position is not None for row in stored.values())
+        queue_length = _queue_length(workspace, session, current.id) if queued else 0
         model = session.get(Round, current.model_round_id) if current.model_round_id else None
     items: list[Answer | None] = []
     for sentence in sentences:
@@ -79,6 +76,14 @@ def answer(workspace: Workspace, project: Project, sentences: Sequence[Sentence]
     for i, item in zip(missing, found, strict=True):
         items[i] = item
     return Answers(current.version, queue_length, [item for item in items if item is not None])
+
+
+def _queue_length(workspace: Workspace, session: Session, round_id: int) -> int:
+    lengths = workspace.queue_lengths
+    if round_id not in lengths:
+        queued = select(func.count()).where(Prediction.round_id == round_id, Prediction.position.is_not(None))
+        lengths[round_id] = session.scalar(queued) or 0
+    return lengths[round_id]
 
 
 def _infer(workspace: Workspace, project: Project, model: Round | None, sentences: Sequence[Sentence]) -> list[Answer]:

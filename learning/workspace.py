@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from learning.database import Database
@@ -16,6 +16,8 @@ class Workspace:
     """Opened once a process; the database and the model store are shared by its threads."""
 
     settings: Settings
+    queue_lengths: dict[int, int] = field(default_factory=dict)
+    """Of stored rounds, by id, as far as they were asked for; they do not change."""
 
     def __post_init__(self) -> None:
         vector_store.keep_in(self.settings.data_dir / "vectors")

@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from sqlalchemy import select
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from labelstudio.events import project_key
 from learning import rounds
@@ -64,7 +65,21 @@ async def allowed(
         raise HTTPException(401, "user name or password is wrong", {"WWW-Authenticate": "Basic"})
 
 
+class Timed:
+    """ASGI middleware that logs what takes longer than Label Studio waits for a webhook."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        await self._app(scope, receive, send)
+        if scope["type"] == "http" and (seconds := time.monotonic() - began) > 1.0:
+            log.info("%s took %.1f s", scope["path"], seconds)
+
+
 app = FastAPI(title="Active Tagger", lifespan=lifespan)
+app.add_middleware(Timed)
 Guarded = [Depends(allowed)]
 
 
@@ -99,11 +114,11 @@ def setup(payload: Payload) -> Payload:
 
 
 @app.post("/predict", dependencies=Guarded)
-def predict(payload: Payload) -> Payload:
+def predict(payload: Payload) -> JSONResponse:
     """One result per task, in their order."""
     tagger = ActiveTagger(project_id=payload.get("project"), label_config=payload.get("label_config"))
     context = (payload.get("params") or {}).get("context")
-    return {"results": tagger.predict(payload.get("tasks") or [], context=context)}
+    return JSONResponse({"results": tagger.predict(payload.get("tasks") or [], context=context)})
 
 
 @app.post("/webhook")
@@ -147,13 +162,3 @@ def rollback(key: str, payload: Payload) -> Payload:
         raise LookupError(f"project {key!r} is not known here")
     rounds.rollback(workspace.db, workspace.models, project.id, str(payload.get("version")))
     return {"due": f"roll back to {payload.get('version')}"}
-
-
-@app.middleware("http")
-async def timed(request: Request, call_next: Any) -> Any:
-    """Log what takes longer than Label Studio waits for a webhook."""
-    began = time.monotonic()
-    response = await call_next(request)
-    if (seconds := time.monotonic() - began) > 1.0:
-        log.info("%s took %.1f s", request.url.path, seconds)
-    return response

@@ -29,9 +29,10 @@ class Registered:
     """Whether it starts from a pre-trained encoder, by the option of that name."""
 
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-"""Before torch is imported: its threads wait asleep. Spinning, as they would, they take a busy machine's cores away
-from each other and train ten times slower."""
+if "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"] = "PASSIVE", "2000"
+"""Before torch is imported: its threads wait asleep, after microseconds in which the next small operation may come.
+Spinning for long, as they would, they take a busy machine's cores away from each other and train ten times slower."""
 
 NEURAL = frozenset({"log_prob", "marginals", "hidden", "samples"})
 DROPOUTS = ("last", "locked", "word", "all")

@@ -144,7 +144,7 @@ class FineTuned(TransformerNetwork):
 
     def states(self, batch: PieceBatch, dtype: torch.dtype) -> Tensor:
         reading = self._in(dtype)
-        if batch.pieces_RP.is_cuda:  # which is slow at one length after another
+        if batch.pieces_RP.is_cuda or min(batch.lengths) == max(batch.lengths):  # CUDA is slow at many lengths
             return reading(batch)
         with Unpadded(batch.lengths):
             return reading(batch)

@@ -28,6 +28,11 @@ class AnAnnotation:
     completed_by: int | None = 1
 
 
+@dataclass
+class AToldTask(ATask):
+    annotations: tuple[AnAnnotation, ...] = ()
+
+
 @pytest.fixture
 def session(workspace, project):
     with workspace.db.write() as open_session:
@@ -51,6 +56,31 @@ def test_tasks_are_written_once(session, mine):
     assert mine.revision == revision
     assert intake.put_tasks(session, mine, [ATask(2, {"text": "Grace"})], 0) == 1
     assert session.get_one(Task, (mine.id, 2)).data == {"text": "Grace"}
+
+
+def test_what_is_unknown_is_what_would_be_written(session, mine):
+    def told(id: int, *annotations: AnAnnotation, **more: Any) -> AToldTask:
+        return AToldTask(id, annotations=annotations, **more)
+
+    old = AnAnnotation(10, 1)
+    intake.put_tasks(session, mine, [told(1), told(2)], 0)
+    intake.put_annotations(session, mine, [old])
+    known = [told(1), told(2), told(1, old), told(1, AnAnnotation(10, 1, "2026-01-01T00:00:00"))]
+    news = [
+        told(3),
+        told(2, data={"text": "Grace"}),
+        told(2, created_at="2026-02-02T00:00:00"),
+        told(1, AnAnnotation(10, 1, "2026-01-03T00:00:00")),
+        told(1, old, AnAnnotation(11, 1)),
+    ]
+    assert intake.unknown(session, mine, known) == []
+    assert intake.unknown(session, mine, [*known, *news]) == news
+    for task in [*known, *news]:
+        with session.begin_nested() as undone:
+            wrote = intake.put_tasks(session, mine, [task], 0)
+            wrote += intake.put_annotations(session, mine, task.annotations)
+            assert bool(wrote) == (task in news), task
+            undone.rollback()
 
 
 def test_a_reused_id_is_another_task(session, mine):

@@ -1,6 +1,5 @@
 import itertools
 import multiprocessing
-import time
 from datetime import timedelta
 from types import SimpleNamespace
 

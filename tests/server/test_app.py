@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -160,6 +162,17 @@ def test_scores_on_request_follow_the_queue(sender, workspace):
     scores = {int(s.id): r["score"] for s, r in zip(sentences[-20:], results, strict=True)}
     assert sorted(scores, key=scores.__getitem__) == sorted(places, key=places.__getitem__)
     assert len(set(scores.values())) == 20
+
+
+def test_known_tasks_are_answered_while_another_process_writes(sender, workspace):
+    sentences = annotate_and_train(sender, workspace)
+    asked = [sender.task(int(s.id), s.text) for s in sentences[-5:]]
+    with workspace.db.write() as session:  # the trainer stores a round
+        assert session.scalar(select(Project.id))
+        began = time.monotonic()
+        results = sender.predict(*asked).json()["results"]
+    assert len({result["score"] for result in results}) == 5
+    assert time.monotonic() - began < 10, "it waited for the lock"
 
 
 def test_unreadable_tasks_get_their_empty_result(sender, workspace, caplog):

@@ -217,6 +217,15 @@ def test_numbers_do_not_depend_on_company_or_order(tagger: Tagger) -> None:
     assert_same(together, {len(TEXTS) - 1 - i: row for i, row in turned.items()})
 
 
+def test_batches_of_1_and_of_64_say_the_same(tagger: Tagger) -> None:
+    words = ["Ada", "lives", "in", "New", "Hue", ",", "old", "Lima", "sleeps"]
+    texts = [Sentence.from_words(str(n), [*words[n % 8 :], *words[: n % 8]][: 3 + n % 6]) for n in range(64)]
+    assert max(len(batch.indices) for batch in tagger.infer(texts)) >= 16, "they were not read together"
+    assert_same(
+        rows(list(tagger.infer(texts))), {i: rows(list(tagger.infer([text])))[0] for i, text in enumerate(texts)}
+    )
+
+
 def test_nothing_gives_nothing(tagger: Tagger) -> None:
     assert list(tagger.infer([])) == [] and tagger.predict([]) == []
     assert tagger.predict([Sentence.from_text("e", "")]) == [[]]
