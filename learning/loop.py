@@ -54,9 +54,10 @@ def fit(
     rng: np.random.Generator,
     on_step: OnStep = silently,
     start: Tagger | None = None,
+    besides: Sequence[Sentence] = (),
 ) -> Tagger:
     """A tagger of the kind that `settings` name, trained on `labelled`: from scratch, or from `start`, an earlier
-    model, where they say so and that is of the same kind."""
+    model, where they say so and that is of the same kind. It learns from `besides` too, but never stops by that."""
     kind = tagger_class(settings.tagger)
     tagger = kind(kind.Options(**settings.tagger_options), seed=settings.seed)
     train, dev = split_dev(labelled, settings.dev_share if kind.uses_dev else 0.0, rng)
@@ -71,7 +72,7 @@ def fit(
 
     on_step("fit", epoch=0)
     warm = settings.warm_start and start is not None and tagger.goes_on_from(start)
-    tagger.fit(train, dev, start=start if warm else None, on_progress=on_progress)
+    tagger.fit([*train, *besides], dev, start=start if warm else None, on_progress=on_progress)
     return tagger
 
 

@@ -57,18 +57,22 @@ def order(
     Raises ValueError if the strategy or the filter needs what the tagger does not provide (after rolling back to
     another kind), or a model that is not within reach.
     """
-    chosen = strategy(settings.strategy, **settings.strategy_options)
-    check(chosen, TAGGERS[tagger.name].provides)
     measuring = _Measuring(collected, tagger, readers or Readers(settings), on_step)
-    kept = _filtered(measuring, settings, rng)
-    measured, labelled = measuring.of(chosen, kept)
-    on_step("rank")
-    ranking = chosen.rank(measured, labelled, _limit(settings, measured), rng)
-    ranked = [Queued(measuring.pool[kept[i]].id, float(ranking.priority[i])) for i in ranking.order]
-    left = np.setdiff1d(np.arange(len(measuring.pool)), kept)
-    ranked += [Queued(measuring.pool[i].id, None) for i in rng.permutation(left)]
-    queue = mix(ranked, collected.holdout_pool, settings.holdout_share, rng)
+    queue = mix(_ranked(measuring, settings, None, rng), collected.holdout_pool, settings.holdout_share, rng)
     return Ordered(queue, settings.strategy, measuring.predictions(successor or tagger, known or {}))
+
+
+def ranked(
+    tagger: Tagger,
+    collected: Collected,
+    settings: ProjectSettings,
+    limit: int,
+    rng: np.random.Generator,
+    on_step: OnStep = silently,
+    readers: Readers | None = None,
+) -> list[Queued]:
+    """The pool in the strategy's order, of which `limit` sentences are to be labelled before the next. See `order`."""
+    return _ranked(_Measuring(collected, tagger, readers or Readers(settings), on_step), settings, limit, rng)
 
 
 def cold_order(
@@ -106,6 +110,21 @@ def cold_start(settings: ProjectSettings) -> str:
     return "alps" if settings.masked_lm else "bert-km"
 
 
+def _ranked(
+    measuring: _Measuring, settings: ProjectSettings, limit: int | None, rng: np.random.Generator
+) -> list[Queued]:
+    chosen = strategy(settings.strategy, **settings.strategy_options)
+    if measuring.tagger is not None:
+        check(chosen, TAGGERS[measuring.tagger.name].provides)
+    kept = _filtered(measuring, settings, limit, rng)
+    measured, labelled = measuring.of(chosen, kept)
+    measuring.on_step("rank")
+    ranking = chosen.rank(measured, labelled, limit or _limit(settings, measured), rng)
+    queue = [Queued(measuring.pool[kept[i]].id, float(ranking.priority[i])) for i in ranking.order]
+    left = np.setdiff1d(np.arange(len(measuring.pool)), kept)
+    return queue + [Queued(measuring.pool[i].id, None) for i in rng.permutation(left)]
+
+
 def _cold_ranked(
     name: str,
     collected: Collected,
@@ -116,10 +135,7 @@ def _cold_ranked(
 ) -> list[Queued]:
     chosen = strategy(name, **(settings.strategy_options if name == settings.strategy else {}))
     pool = collected.pool
-    if chosen.reads == "tagger":  # and needs nothing of it
-        measured, labelled = Measured(np.zeros(len(pool)), np.array([len(s) for s in pool], np.int64)), None
-    else:
-        measured, labelled = _Measuring(collected, None, readers, on_step).of(chosen, np.arange(len(pool)))
+    measured, labelled = _Measuring(collected, None, readers, on_step).of(chosen, np.arange(len(pool)))
     on_step("rank")
     ranking = chosen.rank(measured, labelled, _limit(settings, measured), rng)
     return [Queued(pool[i].id, float(ranking.priority[i])) for i in ranking.order]
@@ -152,7 +168,9 @@ def _limit(settings: ProjectSettings, measured: Measured) -> int:
     return math.ceil(2 * settings.round_words / measured.lengths.mean())
 
 
-def _filtered(measuring: _Measuring, settings: ProjectSettings, rng: np.random.Generator) -> NDArray[np.int64]:
+def _filtered(
+    measuring: _Measuring, settings: ProjectSettings, limit: int | None, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Positions in the pool that the strategy chooses from: all of them where the filter would leave too few."""
     everything = np.arange(len(measuring.pool))
     if settings.filter is None:
@@ -160,7 +178,7 @@ def _filtered(measuring: _Measuring, settings: ProjectSettings, rng: np.random.G
     measured, labelled = measuring.of(chosen := pool_filter(settings.filter, **settings.filter_options), everything)
     classes = [frozenset(span.label for span in sentence.spans or ()) for sentence in measuring.collected.labelled]
     kept = chosen.keep(measured, labelled, classes, rng)
-    return kept if len(kept) >= _limit(settings, measured) else everything
+    return kept if len(kept) >= (limit or _limit(settings, measured)) else everything
 
 
 def _open(readers: Readers, reads: str, collected: Collected, on_step: OnStep) -> Reader:
@@ -175,15 +193,17 @@ class _Measuring:
         self.collected = collected
         self.pool = [sentence.unlabelled() for sentence in collected.pool]
         self._labelled = [sentence.unlabelled() for sentence in collected.labelled]
-        self._tagger, self._readers, self._on_step = tagger, readers, on_step
+        self.tagger, self.on_step, self._readers = tagger, on_step, readers
         self._spans: dict[str, list[Span]] = {}
 
     def of(self, what: Strategy | Filter, positions: NDArray[np.int64]) -> tuple[Measured, Measured | None]:
         """The sentences of the pool at `positions`, and the labelled ones if they are used."""
-        measured = self._measure(what, [self.pool[i] for i in positions], self._on_step)
+        measured = self._measure(what, [self.pool[i] for i in positions], self.on_step)
         return measured, self._measure(what, self._labelled, silently) if what.uses_labelled else None
 
     def _measure(self, what: Strategy | Filter, sentences: Sequence[Sentence], on_step: OnStep) -> Measured:
+        if what.reads == "tagger" and not what.needs:
+            return Measured(np.zeros(len(sentences)), np.array([len(s) for s in sentences], np.int64))
         done = 0
         on_step("measure", done=0, of=len(sentences))
 
@@ -198,22 +218,22 @@ class _Measuring:
 
     def _infer(self, what: Strategy | Filter, sentences: Sequence[Sentence]) -> Iterator[Inference]:
         if what.reads != "tagger":
-            yield from _open(self._readers, what.reads, self.collected, self._on_step).infer(sentences)
+            yield from _open(self._readers, what.reads, self.collected, self.on_step).infer(sentences)
             return
-        assert self._tagger is not None
+        assert self.tagger is not None
         passes, dropout = (what.passes, what.dropout) if isinstance(what, Strategy) else (0, None)
-        for batch in self._tagger.infer(sentences, passes=passes, dropout=dropout):
+        for batch in self.tagger.infer(sentences, passes=passes, dropout=dropout):
             for i, spans in zip(batch.indices, spans_of(batch, sentences), strict=True):
                 self._spans[sentences[i].id] = spans
             yield batch
 
     def predictions(self, tagger: Tagger, known: Mapping[str, list[Span]]) -> dict[str, list[Span]]:
         """The tagger's spans of every sentence, those that were not measured too."""
-        if tagger is self._tagger:
+        if tagger is self.tagger:
             known = self._spans
         others = [*self.collected.holdout, *self.collected.holdout_pool]
         everything = [*self.pool, *self._labelled, *(sentence.unlabelled() for sentence in others)]
         missing = [sentence for sentence in everything if sentence.id not in known]
-        self._on_step("tag", of=len(missing))
+        self.on_step("tag", of=len(missing))
         found = zip(missing, tagger.predict(missing), strict=True)
         return {**known} | {sentence.id: spans for sentence, spans in found}

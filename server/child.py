@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-import time
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
@@ -15,6 +13,7 @@ from sqlalchemy import select
 from labelstudio.client import LabelStudioError
 from learning import rounds
 from learning.database import Project, Round, now
+from learning.processes import end_with_parent
 from learning.settings import Settings
 from learning.workspace import Workspace
 from server.live import LiveVenue, Memory
@@ -26,7 +25,7 @@ log = logging.getLogger("active_tagger")
 @cache
 def prepare() -> Workspace:
     """Once a process: settings, logging, a low priority so that requests are answered meanwhile."""
-    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    end_with_parent()
     settings = Settings()
     set_up_logging(settings.log_level)
     with suppress(OSError):
@@ -92,13 +91,6 @@ def _clean_up(workspace: Workspace, project_id: int, venue: LiveVenue) -> None:
                 session.get_one(Project, project_id).touched_at = now()
             return
         rounds.taken_back(workspace.db, old[0].id)
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the trainer that started it is gone: another one will start the round again."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _words(error: Exception) -> str:

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "learning": {"corpus", "taggers", "strategies"},
     "labelstudio": {"corpus"},
     "model": LEARNING | {"labelstudio"},
-    "experiments": LEARNING,
+    "experiments": LEARNING | {"labelstudio"},
     "server": LEARNING | {"labelstudio", "experiments", "model"},
     "demo": LEARNING | {"labelstudio", "experiments", "model", "server", "benchmarks"},
     "benchmarks": LEARNING | {"labelstudio", "experiments", "model", "server", "demo"},

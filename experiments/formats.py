@@ -1,0 +1,140 @@
+"""Readers of corpora that are published in a format of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from corpus import Sentence, Word
+from corpus.lines import read_lines, split_blanks
+from corpus.tags import decode, split_tag
+
+_CHARACTER = re.compile(r"(\D+|\d)\d+")
+"""A character and its number in its word: "中0", "t10", "31" for a 3."""
+_BRACKETS = re.compile(r"(?:\(([^()*]+))?(\*\)?|\))")
+"""A cell of CoNLL-2012's name column: "(ORG*", "*", "*)" or "(GPE)"."""
+_NAMES = 10
+"""That column."""
+
+
+class _Row(NamedTuple):
+    """A word and its BIO tag, with the number of their line."""
+
+    line: int
+    word: str
+    tag: str
+
+
+def read_word_tags(path: Path, name: str) -> tuple[list[Sentence], list[str]]:
+    """Sentences and their intents, a sentence a line: `wake:O me:O at:B-time nine:I-time <=> set_alarm`.
+
+    A word may hold colons. Sentences are named `name` and their line, from 1: "train:12". Blank lines are skipped.
+    Raises ValueError, with file and line, if a line has no intent, a word no tag, or a tag is not BIO.
+    """
+    sentences: list[Sentence] = []
+    intents: list[str] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        tagged, arrow, intent = line.rpartition("<=>")
+        pairs = [cell.rpartition(":") for cell in split_blanks(tagged)]
+        if not arrow or not all(word and tag for word, _, tag in pairs):
+            raise ValueError(f"{path}:{number}: should read `word:TAG word:TAG … <=> intent`, but is {line!r}")
+        sentences.append(_sentence(path, f"{name}:{number}", [_Row(number, word, tag) for word, _, tag in pairs]))
+        intents.append(intent.strip())
+    return sentences, intents
+
+
+def read_characters(path: Path, name: str) -> list[Sentence]:
+    """Sentences of a script without blanks: a line is a character with its number in its word, a tab and a BIO tag.
+
+    Each character is a word here, and the text is what they make without blanks between them.
+    Sentences end at blank lines, and are numbered from 1: "train:12".
+    Raises ValueError, with file and line, for any other line.
+    """
+    sentences: list[Sentence] = []
+    for block in _blocks(path, lambda line: not line.strip()):
+        rows = []
+        for number, line in block:
+            character, _, tag = line.partition("\t")
+            match = _CHARACTER.fullmatch(character)
+            if not match:
+                raise ValueError(f"{path}:{number}: should be a character and its number, a tab and a tag: {line!r}")
+            rows.append(_Row(number, match[1], tag))
+        sentences.append(_sentence(path, f"{name}:{len(sentences) + 1}", rows, between=""))
+    return sentences
+
+
+def read_conll04(path: Path, name: str) -> list[Sentence]:
+    """The entities of CoNLL04 as multihead_joint_entity_relation_extraction has it: a line `#doc 5121` before each
+    sentence, then number, word, BIO tag, relations and their heads, parted by tabs.
+
+    Sentences are named `name` and numbered from 1. Raises ValueError, with file and line, for any other line.
+    """
+    sentences: list[Sentence] = []
+    for block in _blocks(path, lambda line: not line.strip() or line.startswith("#doc")):
+        rows = [_Row(number, *_columns(path, number, line.split("\t"), 3)[1:3]) for number, line in block]
+        sentences.append(_sentence(path, f"{name}:{len(sentences) + 1}", rows))
+    return sentences
+
+
+def read_conll2012(path: Path, *, between: str = " ") -> tuple[list[Sentence], list[str]]:
+    """Sentences and their genres from a `*_gold_conll` file of OntoNotes 5.0 (columns: the CoNLL-2012 shared task).
+
+    The names of its 11th column become the spans. The genre is where the document's name begins: "bc/cctv/00/cctv_0000"
+    is "bc". Sentences are named by the document and numbered from 1 in the file. `between` joins the words.
+    Raises ValueError, with file and line, if a column is missing or the brackets cannot be read.
+    """
+    sentences: list[Sentence] = []
+    genres: list[str] = []
+    for block in _blocks(path, lambda line: not line.strip() or line.startswith("#begin") or line.startswith("#end")):
+        cells = [_columns(path, number, split_blanks(line), _NAMES + 1) for number, line in block]
+        tags = _tags_of_brackets(path, [(number, row[_NAMES]) for (number, _), row in zip(block, cells, strict=True)])
+        rows = [_Row(number, row[3], tag) for (number, _), row, tag in zip(block, cells, tags, strict=True)]
+        document = cells[0][0]
+        sentences.append(_sentence(path, f"{document}:{len(sentences) + 1}", rows, between))
+        genres.append(document.split("/")[0])
+    return sentences, genres
+
+
+def _tags_of_brackets(path: Path, cells: Iterable[tuple[int, str]]) -> Iterator[str]:
+    """BIO tags; a bracket that is left open closes where another opens, or with the sentence."""
+    label: str | None = None
+    for number, cell in cells:
+        match = _BRACKETS.fullmatch(cell)
+        if not match:
+            raise ValueError(f"{path}:{number}: {cell!r} is no bracketed name, as (ORG*, *, *) or (GPE)")
+        label = match[1] or label
+        yield "O" if label is None else f"{'B' if match[1] else 'I'}-{label}"
+        label = None if match[2].endswith(")") else label
+
+
+def _blocks(path: Path, edge: Callable[[str], bool]) -> Iterator[list[tuple[int, str]]]:
+    """The lines between those that are an `edge`, with their numbers."""
+    for at_edge, lines in groupby(enumerate(read_lines(path), start=1), key=lambda numbered: edge(numbered[1])):
+        if not at_edge:
+            yield list(lines)
+
+
+def _columns(path: Path, number: int, cells: list[str], fewest: int) -> list[str]:
+    if len(cells) < fewest or not all(cells[:fewest]):
+        raise ValueError(f"{path}:{number}: should have {fewest} columns at least, none of them empty")
+    return cells
+
+
+def _sentence(path: Path, id: str, rows: Iterable[_Row], between: str = " ") -> Sentence:
+    words: list[Word] = []
+    tags: list[str] = []
+    start = 0
+    for line, word, tag in rows:
+        try:
+            split_tag(tag, "BIO")
+        except ValueError as error:
+            raise ValueError(f"{path}:{line}: {error}") from error
+        words.append(Word(word, start, start + len(word)))
+        tags.append(tag)
+        start += len(word) + len(between)
+    return Sentence(id, between.join(word.text for word in words), tuple(words), tuple(decode(words, tags)))
