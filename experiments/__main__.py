@@ -16,10 +16,11 @@ from rich.table import Table
 
 from experiments.corpora import load_corpus
 from experiments.execution import Experiment, execute
+from experiments.measures import encoder_vectors
 from experiments.plan import FULL, Plan
 from experiments.presets import PRESETS
+from experiments.report import LONG, console_tables
 from experiments.report import compare as write_report
-from experiments.report import console_tables
 from experiments.results import Run, read_runs
 from learning.settings import in_words
 
@@ -102,9 +103,12 @@ def compare(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
     out: Annotated[Path | None, typer.Option(help="Where the report goes (default: `report` in the first).")] = None,
     corpora: Corpora = CORPORA,
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="Also how diverse the batches were, by an encoder; takes minutes.")
+    ] = False,
 ) -> None:
     """Tables, curves with error bands, and significance, of all runs in these folders."""
-    _report(folders, out or folders[0] / "report", corpora)
+    _report(folders, out or folders[0] / "report", corpora, vectors)
 
 
 @app.command()
@@ -130,7 +134,7 @@ def _execute(experiment: Experiment, processes: int, ray: str | None) -> None:
         console.print(f"[red]{failure.run.strategy}, seed {failure.run.seed}:[/] {failure.reason}")
 
 
-def _report(folders: Sequence[Path], out: Path, corpora: Path) -> None:
+def _report(folders: Sequence[Path], out: Path, corpora: Path, vectors: bool = False) -> None:
     found = [run for folder in folders for run in read_runs(folder)]
     if not any(run.iterations for run in found):
         raise typer.BadParameter(f"no finished round in {', '.join(map(str, folders))}")
@@ -140,8 +144,9 @@ def _report(folders: Sequence[Path], out: Path, corpora: Path) -> None:
             known[data] = load_corpus(data, corpora)
         except (ValueError, FileNotFoundError) as error:
             console.print(f"[yellow]without what only the texts tell:[/] {error}")
-    report = write_report(found, out, known)
-    for table in console_tables(report):
+    of_pools = {data: encoder_vectors(corpus.train) for data, corpus in known.items()} if vectors else {}
+    report = write_report(found, out, known, of_pools)
+    for table in (one for one in console_tables(report) if one.row_count < LONG):
         console.print(table)
     console.print(f"Written to {out}: report.html, tables as Markdown, pictures as PNG and SVG.")
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.corpora import Corpus
 from experiments.curves import area, common_range
-from experiments.measures import mean_entropy, vocabulary_overlap
+from experiments.measures import coverage, knn_density, mean_entropy, vocabulary_overlap
 from experiments.plan import FULL, Plan
 from experiments.results import Run
 
@@ -25,6 +26,8 @@ class Comparison:
     all_runs: Sequence[Run]
     """Also those that have not begun; one for each strategy and seed."""
     corpus: Corpus | None = None
+    vectors: NDArray[np.float32] | None = None
+    """(N, d) of the corpus's pool, in its order (`measures.encoder_vectors`)."""
 
     @cached_property
     def runs(self) -> dict[str, list[Run]]:
@@ -157,6 +160,21 @@ class Comparison:
                 overlap = vocabulary_overlap(batch, rest.values())
                 points.setdefault(name, []).append((mean_entropy([entropies[id] for id in ids]), overlap))
         return points
+
+    @cached_property
+    def batch_geometry(self) -> dict[str, list[tuple[float, float]]]:
+        """By strategy (diversity, density) of each batch of its first seed, by Seo et al. 2022, eq. 7 and 9, over the
+        whole pool. Empty without its vectors."""
+        if self.corpus is None or self.vectors is None:
+            return {}
+        places = {sentence.id: i for i, sentence in enumerate(self.corpus.train)}
+        geometry: dict[str, list[tuple[float, float]]] = {}
+        for name, of_runs in self.batches.items():
+            for ids in of_runs[0]:
+                chosen = np.array([places[id] for id in ids])
+                density = knn_density(self.vectors, chosen)
+                geometry.setdefault(name, []).append((coverage(self.vectors, chosen), density))
+        return geometry
 
     def versions(self) -> dict[str, list[str]]:
         """By library the versions that the runs were begun with."""

@@ -156,15 +156,24 @@ def group_mixes(comparison: Comparison) -> Table | None:
 
 def batches(comparison: Comparison) -> Table | None:
     """How uncertain and how diverse the batches were."""
-    means = {name: np.mean(points, axis=0) for name, points in comparison.batch_points.items()}
-    if not means:
+    measured: list[tuple[str, str, dict[str, list[tuple[float, float]]]]] = [
+        ("uncertainty", "vocabulary shared", comparison.batch_points),
+        ("diversity", "density", comparison.batch_geometry),
+    ]
+    measured = [one for one in measured if one[2]]
+    if not measured:
         return None
+    means = {
+        name: [number for *_, points in measured for number in np.mean(points[name], axis=0)] for name in measured[0][2]
+    }
     return Table(
-        "Uncertainty and diversity of a batch",
-        ("strategy", "uncertainty", "diversity"),
-        tuple((name, f"{uncertainty:.3f}", f"{diversity:.3f}") for name, (uncertainty, diversity) in means.items()),
-        "Mean over the batches of the first seed, by Yuan et al. 2020, eq. 4 and 3: mean entropy (nats) to the model "
-        "of all data, and Jaccard overlap of the batch's vocabulary with that of all that no batch had until then.",
+        "What the batches were like",
+        ("strategy", *(column for one in measured for column in one[:2])),
+        tuple((name, *(f"{number:.3f}" for number in numbers)) for name, numbers in means.items()),
+        "Mean over the batches of the first seed. By Yuan et al. 2020, eq. 4 and 3: mean entropy (nats) to the model "
+        "of all data, and Jaccard overlap of the batch's vocabulary with that of all that no batch had until then. "
+        "By Seo et al. 2022, eq. 7 and 9, from an encoder's vectors: how near every text of the pool has one of the "
+        "batch, and how alike the batch's texts and their 10 nearest are.",
     )
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import numpy as np
 import rich.table
+from numpy.typing import NDArray
 
 from experiments.comparison import Comparison
 from experiments.corpora import Corpus
@@ -56,13 +58,18 @@ class Report:
     chapters: tuple[Chapter, ...]
 
 
-def compare(runs: Sequence[Run], folder: Path, corpora: Mapping[str, Corpus] | None = None) -> Report:
+def compare(
+    runs: Sequence[Run],
+    folder: Path,
+    corpora: Mapping[str, Corpus] | None = None,
+    vectors: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Report:
     """Write a report on `runs` into `folder`: a chapter for each plan, and `report.html` with all of them.
 
-    `corpora`: by a plan's `data`, for what only the texts can tell. Raises ValueError if there are no runs, or if a
-    corpus is not the one that a run chose from.
+    By a plan's `data`: `corpora`, for what only the texts can tell, and `vectors` of their pools.
+    Raises ValueError if there are no runs, or if a corpus is not the one that a run chose from.
     """
-    comparisons = list(_by_plan(runs, corpora or {}))
+    comparisons = list(_by_plan(runs, corpora or {}, vectors or {}))
     if not comparisons:
         raise ValueError("there are no runs to compare: begin with `python -m experiments run`")
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +88,9 @@ def console_tables(report: Report) -> list[rich.table.Table]:
     return [table.console(chapter.name if named else None) for chapter in report.chapters for table in chapter.tables]
 
 
-def _by_plan(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> Iterator[Comparison]:
+def _by_plan(
+    runs: Sequence[Run], corpora: Mapping[str, Corpus], vectors: Mapping[str, NDArray[np.float32]]
+) -> Iterator[Comparison]:
     """A comparison for each plan, named after the folder that its runs are in; no two names make the same file's."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -95,7 +104,7 @@ def _by_plan(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> Iterator[Com
             number += 1
             name = f"{wanted} ({number})"
         stems.add(_stem(name))
-        yield Comparison(name, plan, _one_each(of_plan), corpora.get(plan.data))
+        yield Comparison(name, plan, _one_each(of_plan), corpora.get(plan.data), vectors.get(plan.data))
 
 
 def _stem(name: str) -> str:

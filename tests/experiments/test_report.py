@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
@@ -245,8 +246,24 @@ def test_batches_by_hand(root, corpus) -> None:
     np.savez(root / "full-data" / "seed-0" / "entropies.npz", ids=np.array(ids), entropies=entropies)
     _, found = report_on(root, {"made up": corpus})
     diversity = (1 / 9 + 1 / 8) / 2
-    assert found["Uncertainty and diversity of a batch"]["mnlp"] == ["2.000", f"{diversity:.3f}"]
+    assert found["What the batches were like"]["mnlp"] == ["2.000", f"{diversity:.3f}"]
     assert (root / "report" / "small-batches.svg").is_file()
+
+
+def test_the_geometry_of_batches_by_brute_force(root, corpus) -> None:
+    vectors = np.random.default_rng(0).normal(size=(len(corpus.train), 3)).astype(np.float32)
+    lines = read_runs(root / "mnlp")
+    report = compare([*lines], root / "report", {"made up": corpus}, {"made up": vectors})
+    (table,) = [one for one in report.chapters[0].tables if one.caption == "What the batches were like"]
+    diversity, density = [], []
+    for name in ("0-0", "1-0"):
+        (chosen,) = [i for i, one in enumerate(corpus.train) if one.id == name]
+        far = [math.dist(vector, vectors[chosen]) for vector in vectors]
+        diversity.append(len(far) / sum(far))
+        cosines = [float(a @ vectors[chosen] / np.linalg.norm(a) / np.linalg.norm(vectors[chosen])) for a in vectors]
+        density.append((sum(cosines) - 1) / (len(cosines) - 1))  # of so few, all others are the nearest 10
+    assert table.columns == ("strategy", "diversity", "density")
+    assert table.rows == (("mnlp", f"{np.mean(diversity):.3f}", f"{np.mean(density):.3f}"),)
 
 
 def test_another_corpus_is_refused(root, corpus) -> None:
