@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -90,12 +91,13 @@ def run(
             _seeds(seeds, known.seeds if known else 3),
             corpora,
         )
-        _execute(experiment, processes, ray)
+        failed = _execute(experiment, processes, ray)
     except ValidationError as error:
         raise typer.BadParameter(in_words(error)) from None
     except (ValueError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None
     _report([experiment.root], experiment.root / "report", corpora)
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
@@ -120,7 +122,8 @@ def presets() -> None:
     console.print(table)
 
 
-def _execute(experiment: Experiment, processes: int, ray: str | None) -> None:
+def _execute(experiment: Experiment, processes: int, ray: str | None) -> bool:
+    """Whether a run has failed; which, and why, is printed."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
         bar = progress.add_task(experiment.name, total=None)
@@ -131,7 +134,8 @@ def _execute(experiment: Experiment, processes: int, ray: str | None) -> None:
 
         failures = execute(experiment, processes=processes, ray=ray, on_wait=on_wait)
     for failure in failures:
-        console.print(f"[red]{failure.run.strategy}, seed {failure.run.seed}:[/] {failure.reason}")
+        console.print(f"[red]{failure.run.strategy}, seed {failure.run.seed}:[/] {escape(failure.reason)}")
+    return bool(failures)
 
 
 def _report(folders: Sequence[Path], out: Path, corpora: Path, vectors: bool = False) -> None:
@@ -146,6 +150,8 @@ def _report(folders: Sequence[Path], out: Path, corpora: Path, vectors: bool = F
             console.print(f"[yellow]without what only the texts tell:[/] {error}")
     of_pools = {data: encoder_vectors(corpus.train) for data, corpus in known.items()} if vectors else {}
     report = write_report(found, out, known, of_pools)
+    for note in (note for chapter in report.chapters for note in chapter.notes):
+        console.print(f"[yellow]{escape(note)}[/]")
     for table in (one for one in console_tables(report) if one.row_count < LONG):
         console.print(table)
     console.print(f"Written to {out}: report.html, tables as Markdown, pictures as PNG and SVG.")

@@ -15,7 +15,14 @@ import numpy as np
 from corpus import Scheme, Sentence
 from corpus.conll import read_conll
 from corpus.slots import read_intents, read_slots
-from experiments.formats import read_characters, read_conll04, read_conll2012, read_word_tags
+from experiments.formats import (
+    CORPUS_SUFFIX,
+    read_characters,
+    read_conll04,
+    read_conll2012,
+    read_corpus,
+    read_word_tags,
+)
 from labelstudio.export import read_export
 
 FOLDER, VARIABLE, OPTION = Path("corpora"), "ACTIVE_TAGGER_CORPORA", "--corpora"
@@ -61,6 +68,7 @@ def load_corpus(source: str, folder: Path | None = None) -> Corpus:
     - A name of `KNOWN`, looked for in `folder` (else in what ACTIVE_TAGGER_CORPORA names, else in "corpora"), with its
       publisher's split. A file or folder of such a name is meant by "./atis".
     - A Label Studio export ("JSON"; its name ends in .json): the texts that somebody has labelled; ids are the tasks'.
+    - Texts that `experiments.formats.write_corpus` wrote (its name ends in .corpus.json), as far as they are labelled.
     - A file in CoNLL columns, word first and tag last.
     - A folder with two such files, one with "train" in its name, one with "test".
 
@@ -82,6 +90,8 @@ def load_corpus(source: str, folder: Path | None = None) -> Corpus:
             f"{source!r} is neither a known corpus ({', '.join(sorted(KNOWN))}) nor a file or folder. "
             f"Those to classify or to find relations in come later: {', '.join(LATER)}"
         )
+    if path.name.endswith(CORPUS_SUFFIX):
+        return _split(path, [sentence for sentence in read_corpus(path) if sentence.spans is not None])
     if path.suffix.lower() == ".json":
         return _split(path, [sentence for sentence in read_export(path) if sentence.spans is not None])
     return _split(path, _read_columns(path))

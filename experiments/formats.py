@@ -1,16 +1,21 @@
-"""Readers of corpora that are published in a format of their own."""
+"""Readers of corpora that are published in a format of their own, and a format of ours that keeps everything."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import Sentence, Word
+from corpus import Sentence, Span, Word
 from corpus.lines import read_lines, split_blanks
 from corpus.tags import decode, split_tag
+
+CORPUS_SUFFIX = ".corpus.json"
+"""How the name of a file of `write_corpus` ends."""
 
 _CHARACTER = re.compile(r"(\D+|\d)\d+")
 """A character and its number in its word: "中0", "t10", "31" for a 3."""
@@ -26,6 +31,36 @@ class _Row(NamedTuple):
     line: int
     word: str
     tag: str
+
+
+def write_corpus(sentences: Iterable[Sentence], path: Path) -> None:
+    """Write ids, texts and spans with their exact offsets; the whole file or, after a crash, none."""
+    rows = [
+        {"id": one.id, "text": one.text, "spans": one.spans and [[s.start, s.end, s.label] for s in one.spans]}
+        for one in sentences
+    ]
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    with unfinished.open("w", encoding="ascii") as file:
+        json.dump(rows, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def read_corpus(path: Path) -> list[Sentence]:
+    """What `write_corpus` wrote; words are split anew. Raises ValueError, with the file, for anything else."""
+    try:
+        rows = json.loads(path.read_text(encoding="ascii"))
+        return [
+            Sentence.from_text(row["id"], row["text"], None if row["spans"] is None else _spans(row["spans"]))
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no list of texts with `id`, `text` and `spans`: {error!r}") from error
+
+
+def _spans(rows: Iterable[tuple[int, int, str]]) -> tuple[Span, ...]:
+    return tuple(Span(start, end, label) for start, end, label in rows)
 
 
 def read_word_tags(path: Path, name: str) -> tuple[list[Sentence], list[str]]:
