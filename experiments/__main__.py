@@ -59,7 +59,9 @@ def run(
     runs: Runs = RUNS,
     corpora: Corpora = CORPORA,
     processes: Annotated[int, typer.Option(min=1, help="Runs side by side.")] = os.cpu_count() or 1,
-    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on, or 'auto'.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster to run on, 'auto' or 'local'; --data by its full path.")
+    ] = None,
 ) -> None:
     """Simulate annotating with each strategy; started again, it goes on where it was."""
     given: dict[str, Any] = {

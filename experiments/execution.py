@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,9 @@ def execute(
 ) -> list[Failure]:
     """Bring all runs of an experiment to their end; what is done already is not done again.
 
-    `ray`: address of a cluster ("auto": the one this machine belongs to) whose machines see the same folders; else
-    `processes` here share the cores. `on_wait` is told the runs about once a second. One run's failure leaves the
-    others alone; it is returned.
+    `ray`: address of a cluster ("auto": the one that this machine belongs to, "local": a new one of this machine
+    alone) whose machines see the same folders under the same names; else `processes` here share the cores.
+    `on_wait` is told the runs about once a second. One run's failure leaves the others alone; it is returned.
     """
     load_corpus(experiment.plan.data, experiment.corpora)  # what is missing should be told here, and once
     runs = experiment.runs()
@@ -113,7 +113,14 @@ Submit = Callable[[Run, Path | None], "Future[str | None]"]
 def _submitting(processes: int, ray: str | None) -> Iterator[Submit]:
     if ray is not None:
         remote = _remote(ray)
-        yield lambda run, corpora: remote.remote(run, corpora, 1).future()
+
+        def submit(run: Run, corpora: Path | None) -> Future[str | None]:
+            """Its machines may work in other folders."""
+            somewhere = corpora.resolve() if corpora else None
+            future: Future[str | None] = remote.remote(replace(run, folder=run.folder.resolve()), somewhere, 1).future()
+            return future
+
+        yield submit
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     with ThreadPoolExecutor(processes) as pool:
