@@ -134,6 +134,29 @@ class Prediction(Base):
     """Whether the task is held out, labelled or not."""
 
 
+class Simulation(Base):
+    """Strategies compared on what a project had labelled when this began, as somebody asked."""
+
+    __tablename__ = "simulations"
+    __table_args__ = (Index("simulations_by_project", "project_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    state: Mapped[str] = mapped_column(default="waiting")
+    """waiting → running → done or failed; back to waiting when its process or the trainer ends before."""
+    settings: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Rounds "done", "of" how many."""
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    """How often its process died."""
+    owner: Mapped[str] = mapped_column(default="")
+    """The trainer that runs it."""
+    heartbeat: Mapped[datetime] = mapped_column(default=now)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+
 class Database:
     """Sessions over one engine. Writers take SQLite's lock at once, so that two never deadlock half-way."""
 

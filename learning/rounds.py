@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from corpus import Span
 from learning import history
-from learning.database import Base, Database, Prediction, Project, Round, now, text_hash
+from learning.database import Base, Database, Prediction, Project, Round, Simulation, now, text_hash
 from learning.intake import check_triggers, mark_due
 from learning.models import ModelStore
 from learning.queue import Ordered, cold_order, order
@@ -169,10 +169,10 @@ def interrupt_dead(db: Database) -> list[int]:
     """Find rounds whose process is gone; their ids. A running one is marked interrupted and its project due again,
     a publishing one is free to be published again."""
     with db.read() as session:  # the usual case, nothing dead, takes no lock
-        if all(_alive(this) for this in session.scalars(_under_way())):
+        if all(alive(this) for this in session.scalars(_under_way())):
             return []
     with db.write() as session:
-        dead = [this for this in session.scalars(_under_way()) if not _alive(this)]
+        dead = [this for this in session.scalars(_under_way()) if not alive(this)]
         for this in dead:
             this.error = f"the process ended while {this.state}"
             if this.state == "running":
@@ -188,7 +188,8 @@ def _under_way() -> Select[Round]:
     return select(Round).where((Round.state == "running") | ((Round.state == "publishing") & Round.error.is_(None)))
 
 
-def _alive(this: Round) -> bool:
+def alive(this: Round | Simulation) -> bool:
+    """Whether the process that runs this is still there, as far as can be told from here."""
     host, _, pid = this.owner.rpartition(":")
     if host == socket.gethostname():
         try:

@@ -22,6 +22,7 @@ from learning.database import Project, Round
 from learning.intake import find_project
 from learning.serving import current_version
 from model import ActiveTagger, open_workspace
+from server import simulations
 from server.logs import set_up_logging
 from server.status import project_states, status_page
 
@@ -162,3 +163,21 @@ def rollback(key: str, payload: Payload) -> Payload:
         raise LookupError(f"project {key!r} is not known here")
     rounds.rollback(workspace.db, workspace.models, project.id, str(payload.get("version")))
     return {"due": f"roll back to {payload.get('version')}"}
+
+
+@app.post("/projects/{key}/simulate", dependencies=Guarded)
+def simulate(key: str, payload: Payload) -> Payload:
+    """Compare strategies on what is labelled so far: `{}`, or what `server.simulations.ask` knows."""
+    return {"simulation": simulations.ask(open_workspace(), key, payload)}
+
+
+@app.get("/projects/{key}/simulations", dependencies=Guarded)
+def newest_simulations(key: str) -> Payload:
+    """How they stand and what they came to, the latest first."""
+    return {"simulations": simulations.newest_of(open_workspace(), key)}
+
+
+@app.get("/projects/{key}/simulations/{id}/report", dependencies=Guarded, response_class=HTMLResponse)
+def simulation_report(key: str, id: int) -> str:
+    """Tables and curves of one that is done."""
+    return simulations.report(open_workspace(), key, id)

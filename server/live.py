@@ -66,7 +66,7 @@ class LiveVenue:
             self._notify(None if client else NO_KEY)
         except LabelStudioError as error:
             self._notify(f"{error} Learning goes on with what is known.")
-        return self._snapshot()
+        return self.snapshot()
 
     def publish(self, version: str, queue: Sequence[str], predictions: Mapping[str, Sequence[Span]]) -> None:
         """Write every task's prediction under the new version, and let the project's queue follow it."""
@@ -120,7 +120,8 @@ class LiveVenue:
             return None
         return client
 
-    def _snapshot(self) -> Collected:
+    def snapshot(self) -> Collected:
+        """What the database holds, without asking Label Studio."""
         with self.workspace.db.read() as session:
             project = session.get_one(Project, self.project_id)
             schema = read_schema(project.label_config, self.settings.control)

@@ -13,6 +13,7 @@ from learning.history import advice
 from learning.intake import labelled_since, last_fit_revision, queue_left, words_since
 from learning.serving import current_version
 from learning.workspace import Workspace
+from server.simulations import newest
 
 ROUNDS_SHOWN = 50
 
@@ -61,6 +62,7 @@ def _state(session: Session, project: Project, workspace: Workspace) -> dict[str
         "advice": advised.as_json() if advised else None,
         "ordered_by": current.metrics.get("strategy") if current else None,
         "ranked_by": current.metrics.get("ranked_by") if current else None,
+        "simulation": next(iter(newest(session, project, 1)), None),
         "rounds": [_round(this) for this in recent],
     }
 
@@ -118,10 +120,24 @@ def status_page(states: list[dict[str, Any]]) -> str:
             )
         if state["advice"]:
             parts.append(f"<p>{escape(state['advice']['text'])}</p>")
+        if state["simulation"]:
+            parts.append(_simulation(state["key"], state["simulation"]))
         parts.append("<table border=1><tr><th>Round<th>Version<th>What<th>State<th>Progress<th>F1<th>Seconds<th>Error")
         parts.extend(_row(this) for this in state["rounds"])
         parts.append("</table>")
     return "\n".join(parts)
+
+
+def _simulation(key: str, this: dict[str, Any]) -> str:
+    told = f"Simulation {this['id']}: {this['state']}"
+    if this["state"] == "running" and this["progress"]:
+        told += f", {this['progress']['done']} of {this['progress']['of']} rounds"
+    if this["error"]:
+        told += f". {this['error']}"
+    if not this["result"]:
+        return f"<p>{escape(told)}</p>"
+    address = escape(f"projects/{key}/simulations/{this['id']}/report")
+    return f'<p>{escape(told)}. {escape(this["result"]["advice"])} <a href="{address}">Report</a></p>'
 
 
 def _row(this: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The trainer: `python -m server.trainer` looks for projects with something to do and runs their rounds."""
+"""The trainer: `python -m server.trainer` runs the rounds that are due, and simulations beside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from learning.settings import Settings
 from learning.workspace import Workspace
 from server.jobs import Rounds, open_queue
 from server.logs import set_up_logging
+from server.simulations import Simulations
 
 log = logging.getLogger("active_tagger")
 
@@ -29,7 +30,7 @@ def main() -> None:
     settings = Settings()
     set_up_logging(settings.log_level)
     workspace = Workspace(settings)
-    queue, runner = open_queue(settings), Rounds(workspace)
+    queue, runner, simulations = open_queue(settings), Rounds(workspace), Simulations(workspace)
     pause = timedelta(seconds=settings.clean_up_pause)
     queued: dict[int, float] = {}
 
@@ -51,8 +52,9 @@ def main() -> None:
                     if time.monotonic() - queued.get(project_id, -QUEUE_AGAIN) >= QUEUE_AGAIN:
                         queued[project_id] = time.monotonic()
                         round_job(project_id)
+                simulations.look()
             except Exception:
-                log.exception("looking for due projects failed; trying again")
+                log.exception("looking for something to do failed; trying again")
 
     queue.flush()  # whatever an earlier trainer left queued is still due in the database
     # An idle consumer would by and by look for jobs every 10 s only.
@@ -64,6 +66,7 @@ def main() -> None:
         consumer.run()
     finally:
         stop.set()
+        simulations.close()
         runner.close()
 
 

@@ -7,19 +7,25 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from rich.console import Console
 from typer.testing import CliRunner
 
 from corpus.conll import write_conll
+from experiments import __main__ as commands
 from experiments.__main__ import app
 from experiments.plan import FULL
 from experiments.results import read_runs
 from tests.learning.texts import texts
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch) -> None:
+    monkeypatch.setattr(commands, "console", Console(width=200))
+
+
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> str:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     write_conll(texts(120), tmp_path / "mail.conll")
     return "mail.conll"
 

@@ -43,5 +43,5 @@ def test_the_labelled_ones_are_a_corpus(tmp_path):
 )
 def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "one.corpus.json").write_text(content)
-    with pytest.raises(ValueError, match="one.corpus.json is no list of texts"):
+    with pytest.raises(ValueError, match=r"one\.corpus\.json is no list of texts"):
         load_corpus(str(tmp_path / "one.corpus.json"))
