@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from taggers.crf_layer import CRFLayer
-from taggers.crf_maths import Chains, Floats, solve
+from taggers.crf_maths import FORBIDDEN, Chains, Floats, solve
 from taggers.layers import inside
 from taggers.warm_start import Axis
-
-FORBIDDEN = -10_000.0
-"""The weight of a step that cannot be: so low that it has no gradient and never learns."""
 
 
 class ChunkCRF(nn.Module):

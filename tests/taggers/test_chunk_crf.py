@@ -11,7 +11,8 @@ from torch import Tensor
 
 from corpus import Sentence, Span
 from corpus.tags import encode
-from taggers.chunk_crf import FORBIDDEN, ChunkCRF, state_axis
+from taggers.chunk_crf import ChunkCRF, state_axis
+from taggers.crf_maths import FORBIDDEN
 from taggers.labels import bio_tags
 from taggers.warm_start import Axis
 

@@ -68,6 +68,24 @@ def test_forbidden_steps_are_never_taken() -> None:
     assert chains.marginals_BTC[0, 0, 3] == chains.marginals_BTC[0, -1, 0] == 0
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_any_steps_may_be_forbidden(seed: int) -> None:
+    """Also so many that tags are left which one other alone can come before, or that there is one tag only."""
+    rng = np.random.default_rng(seed)
+    C = int(rng.integers(1, 5))
+    transitions = weights(rng, C)
+    forbidden_CC = rng.random((C, C)) < rng.random()
+    forbidden_CC[0] = forbidden_CC[:, 0] = False
+    transitions.between_CC[forbidden_CC] = -10_000
+    emissions, lengths = rng.normal(scale=3, size=(3, 4, C)), np.array([4, 2, 3])
+    chains = solve(emissions, lengths, transitions)
+    for b, n in enumerate(lengths):
+        path, log_prob, marginals_TC = brute_force(emissions[b, :n], transitions)
+        assert tuple(chains.path_BT[b, :n]) == path
+        assert chains.log_prob_B[b] == pytest.approx(log_prob, abs=1e-9)
+        np.testing.assert_allclose(chains.marginals_BTC[b, :n], marginals_TC, atol=1e-9)
+
+
 def test_long_texts_neither_underflow_nor_drift() -> None:
     """Without transitions the words are independent: log P is a sum of log-softmaxes, whatever the length."""
     rng = np.random.default_rng(2)
