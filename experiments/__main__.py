@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from experiments.corpora import load_corpus
 from experiments.execution import Experiment, execute
 from experiments.measures import encoder_vectors
 from experiments.plan import FULL, Plan
-from experiments.presets import PRESETS
+from experiments.presets import PRESETS, Preset
 from experiments.report import LONG, console_tables
 from experiments.report import compare as write_report
 from experiments.results import Run, read_runs
@@ -73,10 +73,7 @@ def run(
         "acquisition": acquisition,
     }
     given = {field: value for field, value in given.items() if value is not None}
-    try:
-        known = PRESETS[preset] if preset else None
-    except KeyError:
-        raise typer.BadParameter(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}") from None
+    known = _preset(preset) if preset else None
     if option or tagger is not None:
         before = known.plan.tagger_options if known and tagger in (None, known.plan.tagger) else {}
         given["tagger_options"] = {**before, **_assignments(option or [])}
@@ -116,12 +113,20 @@ def compare(
 
 
 @app.command()
-def presets() -> None:
+def presets(name: Annotated[str | None, typer.Argument(help="Tell all of this one.")] = None) -> None:
     """The papers' settings, by name."""
-    table = Table("name", "from", "tagger", "strategies", "needs")
-    for name, preset in PRESETS.items():
-        table.add_row(name, preset.source, preset.plan.tagger, ", ".join(preset.strategies), preset.needs or "")
-    console.print(table)
+    if name is None:
+        table = Table(Column("name", no_wrap=True), "from", "needs")
+        for known, preset in PRESETS.items():
+            table.add_row(known, preset.source, preset.needs or "–")
+        console.print(table)
+        return
+    preset = _preset(name)
+    console.print_json(data=preset.plan.model_dump(exclude_defaults=True))
+    console.print(f"Strategies: {', '.join(preset.strategies)}; {preset.seeds} seeds.")
+    console.print(escape(f"From {preset.source}. {preset.note}".strip()))
+    if preset.needs:
+        console.print(f"[yellow]Needs {escape(preset.needs)}.[/]")
 
 
 def _execute(experiment: Experiment, processes: int, ray: str | None) -> bool:
@@ -157,6 +162,13 @@ def _report(folders: Sequence[Path], out: Path, corpora: Path, vectors: bool = F
     for table in (one for one in console_tables(report) if one.row_count < LONG):
         console.print(table)
     console.print(f"Written to {out}: report.html, tables as Markdown, pictures as PNG and SVG.")
+
+
+def _preset(name: str) -> Preset:
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise typer.BadParameter(f"unknown preset {name!r}; known: {', '.join(PRESETS)}") from None
 
 
 def _assignments(texts: Sequence[str]) -> dict[str, Any]:

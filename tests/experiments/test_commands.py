@@ -91,6 +91,9 @@ def test_a_run_that_failed_is_told_and_the_rest_is_reported(data):
 def test_presets_are_listed():
     done = command("presets")
     assert done.exit_code == 0 and "shelmanov-conll-crf" in done.output and "OntoNotes" in done.output
+    one = command("presets", "kim-fmtod")
+    assert '"budget": "1%"' in one.output and "w-badge" in one.output and "Needs GloVe" in one.output
+    assert command("presets", "kim").exit_code == 2
 
 
 def test_an_export_of_label_studio_is_data_too(data):
