@@ -9,7 +9,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -151,7 +151,9 @@ def _in_process(run: Run, corpora: Path | None, threads: int) -> str | None:
 
 def _child(told: Connection, run: Run, corpora: Path | None, threads: int) -> None:
     end_with_parent()
-    told.send(carry_out(run, corpora, threads))
+    reason = carry_out(run, corpora, threads)
+    with suppress(BrokenPipeError):  # nobody waits any more
+        told.send(reason)
 
 
 def _remote(address: str) -> Any:
