@@ -37,6 +37,7 @@ def command(*words: str) -> Result:
 SMALL = ("--start", "10 sentences", "--budget", "8 sentences", "--rounds", "1", "--processes", "1")
 
 
+@pytest.mark.slow
 def test_run_then_compare(data):
     words = ("run", "--data", data, "--option", "iterations=20", *SMALL)
     done = command(*words, "--strategy", "mnlp,random", "--seeds", "1")
@@ -54,6 +55,7 @@ def test_run_then_compare(data):
     assert {run.seed for run in read_runs(Path("runs")) if run.strategy == "random"} == {0, 2, 5}
 
 
+@pytest.mark.slow
 def test_a_preset_is_overridden_by_what_is_given(data):
     given = ("--set", "dev_share=0", "--option", "iterations=5", "--name", "mine", "--no-full", "--seeds", "1")
     done = command("run", "--preset", "shelmanov-conll-crf", "--data", data, *given, *SMALL)
@@ -81,8 +83,9 @@ def test_what_is_typed_wrong_is_told(data):
     assert nothing.exit_code == 2 and "no finished round" in nothing.output
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_told_and_the_rest_is_reported(data):
-    words = ("--strategy", "mnlp,alps", "--set", 'masked_lm="nowhere"', "--seeds", "1", *SMALL)
+    words = ("--strategy", "mnlp,alps", "--set", 'masked_lm="./nowhere"', "--seeds", "1", *SMALL)
     done = command("run", "--data", data, *words)
     assert "alps, seed 0: " in done.output and "Not finished: alps, seed 0" in done.output
     assert done.exit_code == 1 and "F1 on the test set (%)" in done.output

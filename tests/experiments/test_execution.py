@@ -43,6 +43,7 @@ def alone(data: Path, one: Run) -> list[dict]:
     return results(complete(load_corpus(str(data)), run))
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_come_to_the_same_as_alone(data):
     several = experiment(data, FULL, "random", "mnlp", seeds=(0, 3))
     seen: list[int] = []
@@ -59,6 +60,7 @@ def test_runs_side_by_side_come_to_the_same_as_alone(data):
     assert written == {run.folder: (run.folder / "results.jsonl").stat().st_mtime_ns for run in runs}, "done twice"
 
 
+@pytest.mark.slow
 def test_one_runs_failure_leaves_the_others_alone(data):
     both = experiment(data, "mnlp", "badge", tagger="crf", strategy_options={})
     with pytest.raises(ValueError, match="badge"):  # a CRF has no hidden states: told before anything is started
@@ -70,6 +72,7 @@ def test_one_runs_failure_leaves_the_others_alone(data):
     assert {run.strategy: run.finished for run in broken.runs()} == {"mnlp": True, "alps": False}
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_is_at_is_left_to_it(data):
     import fcntl
 

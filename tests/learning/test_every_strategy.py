@@ -60,6 +60,7 @@ def one_round(workspace, project, venue, settings, session=None):
         return session.get_one(Round, round_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_it_orders_the_queue(fitted, name):
     workspace, project = fitted

@@ -148,6 +148,7 @@ def claim_in_another_process(url, project, results):
     results.put(rounds.claim(Database(url), project))
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_claims(workspace, project):
     due(workspace, project)
     context = multiprocessing.get_context("spawn")

@@ -76,6 +76,7 @@ def test_a_tag_that_training_lacks_has_no_probability() -> None:
     assert (batch.marginals_BTC[0, :, 2] == 0).all() and (batch.marginals_BTC[0, :, :2] > 0).all()
 
 
+@pytest.mark.slow
 def test_a_document_of_20000_words_is_tagged_to_its_end(tagger: CRFTagger) -> None:
     text = " ".join(["Grace Hopper went to Osaka in 1905 ."] * 2500)
     document = Sentence.from_text("long", text)

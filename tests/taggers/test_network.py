@@ -59,7 +59,11 @@ def tagger_of(kind: str, **options: Any) -> NetworkTagger:
     return type_(type_.Options(**{**QUICK, **own, **options}))
 
 
-@pytest.fixture(params=KINDS)
+RARER = {"crf", "cnn-cnn-lstm"}
+"""Those that take their turn among the slow tests."""
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in RARER)) for kind in KINDS])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -198,6 +202,7 @@ def test_an_interrupted_fit_leaves_no_model(kind: str) -> None:
         tagger.predict(TEXTS)
 
 
+@pytest.mark.slow
 def test_texts_of_any_length_are_read_whole_and_long_ones_learned_from_in_parts(kind: str, monkeypatch: Any) -> None:
     words = ["then", "Ada", "sang", "and"] * 300
     spans = tuple(Span(w.start, w.end, "PER") for w in Sentence.from_words("x", words).words if w.text == "Ada")
