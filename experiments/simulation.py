@@ -174,7 +174,7 @@ def _keep_entropies(folder: Path, tagger: Tagger, sentences: Sequence[Sentence])
     entropy, entropies = strategy("entropy"), np.zeros(len(sentences))
     for batch in tagger.infer([sentence.unlabelled() for sentence in sentences]):
         entropies[batch.indices] = entropy.measure(batch)
-    np.savez(folder / "entropies.npz", ids=np.array([s.id for s in sentences]), entropies=entropies)
+    np.savez_compressed(folder / "entropies.npz", ids=np.array([s.id for s in sentences]), entropies=entropies)
 
 
 @contextmanager
