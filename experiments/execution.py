@@ -77,10 +77,11 @@ def execute(
     with _submitting(processes, ray) as submit:
         jobs = {submit(run, experiment.corpora): run for run in waiting}
         unfinished = set(jobs)
+        on_wait(runs)
         while unfinished:
-            on_wait([read_run(run.folder) for run in runs])
             unfinished = wait(unfinished, timeout=1).not_done
-        on_wait([read_run(run.folder) for run in runs])
+            runs = [run if run.finished else read_run(run.folder) for run in runs]
+            on_wait(runs)
     return [Failure(run, reason) for job, run in jobs.items() if (reason := job.result()) is not None]
 
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from experiments.comparison import Comparison
 from experiments.curves import LEVELS, ShareNeeded, group_mix, label_mix, paired, share_needed, t_interval
-from experiments.pictures import BASELINE
-from experiments.plan import FULL, Plan
+from experiments.plan import BASELINE, FULL, Plan
 from experiments.results import Iteration
 from experiments.tables import Table, percent, with_interval
 

@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from experiments.curves import common_range, mean_curve
+from experiments.plan import BASELINE
 from experiments.results import Run
 
 INK = "#1b1f24"
@@ -39,8 +40,6 @@ DASHES: tuple[Any, ...] = (
     (0, (2, 1)),
 )
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", "*", ">", "p")
-
-BASELINE = "random"
 
 _WIDTH = 5.6
 """Inches: on a phone's screen the letters can still be read."""

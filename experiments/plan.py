@@ -14,6 +14,9 @@ from learning.settings import ProjectSettings
 FULL = "full data"
 """Stands in a strategy's place for the reference: everything labelled at once."""
 
+BASELINE = "random"
+"""What strategies are compared with."""
+
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(%|words?|sentences?)")
 
 

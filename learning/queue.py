@@ -96,8 +96,10 @@ def cold_order(
             raise
         note = f"a cold start by {name} is not possible, so the first order is random: {error}"
         name = "random"
-    ranked = _cold_ranked(name, collected, settings, rng, on_step, readers)
-    return Ordered(mix(ranked, collected.holdout_pool, settings.holdout_share, rng), name, note=note)
+    options = settings.strategy_options if name == settings.strategy else {}
+    cold = settings.model_copy(update={"strategy": name, "strategy_options": options, "filter": None})
+    queue = _ranked(_Measuring(collected, None, readers, on_step), cold, None, rng)
+    return Ordered(mix(queue, collected.holdout_pool, settings.holdout_share, rng), name, note=note)
 
 
 def cold_start(settings: ProjectSettings) -> str:
@@ -123,22 +125,6 @@ def _ranked(
     queue = [Queued(measuring.pool[kept[i]].id, float(ranking.priority[i])) for i in ranking.order]
     left = np.setdiff1d(np.arange(len(measuring.pool)), kept)
     return queue + [Queued(measuring.pool[i].id, None) for i in rng.permutation(left)]
-
-
-def _cold_ranked(
-    name: str,
-    collected: Collected,
-    settings: ProjectSettings,
-    rng: np.random.Generator,
-    on_step: OnStep,
-    readers: Readers,
-) -> list[Queued]:
-    chosen = strategy(name, **(settings.strategy_options if name == settings.strategy else {}))
-    pool = collected.pool
-    measured, labelled = _Measuring(collected, None, readers, on_step).of(chosen, np.arange(len(pool)))
-    on_step("rank")
-    ranking = chosen.rank(measured, labelled, _limit(settings, measured), rng)
-    return [Queued(pool[i].id, float(ranking.priority[i])) for i in ranking.order]
 
 
 def mix(

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from experiments.corpora import FEWEST
-from experiments.plan import Plan
+from experiments.plan import BASELINE, Plan
 from learning.database import Annotation, Database, Project, Simulation, Task, now
 from learning.intake import find_project
 from learning.processes import end_with_parent
@@ -33,8 +33,6 @@ SHOWN = 10
 """Newest simulations of a project that are kept and told of."""
 BEAT_EVERY = HEARTBEAT_LIMIT.total_seconds() / 6
 """Seconds between two signs of life of a process that is in a long step."""
-BASELINE = "random"
-"""What strategies are compared with."""
 
 
 class Wanted(BaseModel):

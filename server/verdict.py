@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.comparison import Comparison
 from experiments.curves import ShareNeeded, paired, share_needed
-from experiments.pictures import BASELINE
+from experiments.plan import BASELINE
 from experiments.tables import percent
 
 LEVEL = 0.95

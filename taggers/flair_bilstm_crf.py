@@ -80,18 +80,13 @@ class FlairBiLSTMCRFTagger(Tagger):
         """Learn from scratch, or warm from `start`; an interrupted fit leaves no model. See `Tagger.fit`."""
         check_fit(self, train, dev, start)
         earlier = start._fitted() if isinstance(start, FlairBiLSTMCRFTagger) else None
-        self.tags = bio_tags(train)
-        examples = self._examples(train)
-        try:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                torch.manual_seed(self.seed)
-                self._build(WordFeatures.of([example.words for example in examples], self.options))
-                if earlier is not None:
-                    self._fitted().start_from(earlier)
-                self._learn(examples, dev, on_progress)
-        except BaseException:
-            self._network = None
-            raise
+        with training.whole_or_none(self):
+            self.tags = bio_tags(train)
+            examples = self._examples(train)
+            self._build(WordFeatures.of([example.words for example in examples], self.options))
+            if earlier is not None:
+                self._fitted().start_from(earlier)
+            self._learn(examples, dev, on_progress)
 
     def _examples(self, train: Sequence[Sentence]) -> list[_Example]:
         """The words and tags of `train`, no longer than a window."""

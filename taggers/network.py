@@ -139,19 +139,14 @@ class NetworkTagger(Tagger):
         """See `Tagger.fit`; an interrupted fit leaves the tagger without a model."""
         base.check_fit(self, train, dev, start)
         earlier = (start._fitted(), start.tags) if isinstance(start, NetworkTagger) else None  # `start` may be `self`
-        self.tags, self._network = bio_tags(train), None
-        examples = self._examples(train)
-        try:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                torch.manual_seed(self.seed)
-                features = WordFeatures.of([words for words, _ in examples], self.options)
-                self._network = self._new(features, len(self.tags)).to(self._device).eval()
-                if earlier:
-                    self._network.warm(earlier[0], Axis(self.tags, earlier[1]))
-                self._learn(examples, dev, on_progress)
-        except BaseException:
-            self._network = None
-            raise
+        with training.whole_or_none(self):
+            self.tags = bio_tags(train)
+            examples = self._examples(train)
+            features = WordFeatures.of([words for words, _ in examples], self.options)
+            self._network = self._new(features, len(self.tags)).to(self._device).eval()
+            if earlier:
+                self._network.warm(earlier[0], Axis(self.tags, earlier[1]))
+            self._learn(examples, dev, on_progress)
 
     def _examples(self, train: Sequence[Sentence]) -> list[tuple[list[str], Tensor]]:
         """Words and their tags."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,19 @@ from torch import Tensor, nn
 LEAST_EPOCHS, MOST_EPOCHS = 5, 30
 SHUFFLED = 50
 """Batches' worth of texts that are sorted by length together: like lengths meet, but not the same texts each time."""
+
+
+@contextmanager
+def whole_or_none(tagger: Any) -> Iterator[None]:
+    """A fit: within, torch draws from the tagger's seed; if it is not brought to its end, the tagger has no network."""
+    tagger._network = None
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(tagger.seed)
+            yield
+    except BaseException:
+        tagger._network = None
+        raise
 
 
 def bucketed(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[list[int]]:

@@ -24,6 +24,7 @@ from taggers.frozen_network import Frozen, FrozenReader
 from taggers.frozen_vectors import FrozenVectors
 from taggers.labels import bio_tags, span_f1
 from taggers.reading import BATCH_PIECES, Part, TextBatch, side_by_side, text_batches, word_places
+from taggers.training import whole_or_none
 from taggers.transformer_network import FineTuned, TransformerNetwork
 from taggers.warm_start import shrink_and_perturb
 from taggers.word_pieces import PieceReader, within_budget
@@ -101,18 +102,13 @@ class TransformerTagger(Tagger):
         """An interrupted fit leaves the tagger without a model. See `Tagger.fit`."""
         check_fit(self, train, dev, start)
         earlier = (start._fitted(), start.tags) if isinstance(start, TransformerTagger) else None
-        try:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                torch.manual_seed(self.seed)
-                self.tags = bio_tags(train)
-                self._build()
-                if earlier is not None:
-                    network, (before, tags) = self._fitted(), earlier
-                    shrink_and_perturb(network, before.state_dict(), network.axes(self.tags, tags))
-                self._learn(train, dev, on_progress)
-        except BaseException:
-            self._network = None
-            raise
+        with whole_or_none(self):
+            self.tags = bio_tags(train)
+            self._build()
+            if earlier is not None:
+                network, (before, tags) = self._fitted(), earlier
+                shrink_and_perturb(network, before.state_dict(), network.axes(self.tags, tags))
+            self._learn(train, dev, on_progress)
 
     def _build(self) -> None:
         """A network that has learned nothing yet."""
