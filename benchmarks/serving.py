@@ -2,33 +2,38 @@
 Face example.
 
 Run as `python -m benchmarks.serving`: our web process as it runs in production against the example's way in
-label-studio-ml's own server, over the same encoder and the same texts, in turns. The goal: one task at least 5 times
-faster. The limit is a round trip without any work plus the matrix products of tagging these texts, in bfloat16 at
-the rate measured in the same turn. Texts are CoNLL-2003's with `--data FOLDER`, else made up.
+label-studio-ml's own server, over the same encoder and the same texts, in turns; and the two without their servers, the
+class and the example's pipeline in one process. The goal: one task at least 5 times faster. The limit is a round trip
+without any work plus the matrix products of tagging these texts, in bfloat16 at the rate measured in the same turn.
+Texts are CoNLL-2003's with `--data FOLDER`, else made up.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import throughput
 from benchmarks.contest import Clock, Task
 from benchmarks.dropout import fitted, sentences
-from benchmarks.example import LABELS
+from benchmarks.example import LABELS, PlainBackend
 from corpus import Sentence
 from corpus.conll import read_conll
 from labelstudio.events import record_of_task
@@ -36,10 +41,12 @@ from learning.database import Prediction, Project, Round, text_hash
 from learning.intake import put_tasks
 from learning.settings import Settings
 from learning.workspace import Workspace
+from model import ActiveTagger
 
 ROOT = Path(__file__).parent.parent
 WARM_UP = 3
 """Turns that do not count."""
+Json = dict[str, Any]
 KEY = "1.1700000000"
 CONFIG = (
     '<View><Labels name="label" toName="text">'
@@ -72,8 +79,8 @@ def prepare(folder: Path, tagger: str, ranked: Sequence[Sentence], seed: int) ->
 
 
 @contextmanager
-def served(log: Path, environment: dict[str, str], *options: str) -> Iterator[httpx.Client]:
-    """A web process of gunicorn's; a client of it."""
+def served(log: Path, environment: dict[str, str], *options: str) -> Iterator[int]:
+    """A web process of gunicorn's; its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -83,23 +90,73 @@ def served(log: Path, environment: dict[str, str], *options: str) -> Iterator[ht
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=inherited | environment, stdout=out, stderr=out, cwd=ROOT)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
-            for _ in range(300):
-                try:
-                    client.get("/health").raise_for_status()
-                    break
-                except httpx.HTTPError:
-                    time.sleep(0.2)
-            else:
-                raise SystemExit(f"the server did not start:\n{log.read_text()}")
-            client.post("/setup", json={"project": KEY, "schema": CONFIG}).raise_for_status()
-            yield client
+        for _ in range(300):
+            try:
+                asked(port, "GET", "/health")
+                break
+            except (OSError, HTTPException):
+                time.sleep(0.2)
+        else:
+            raise SystemExit(f"the server did not start:\n{log.read_text()}")
+        asked(port, "POST", "/setup", {"project": KEY, "schema": CONFIG})
+        yield port
     finally:
         process.terminate()
         process.wait()
 
 
-def tasks(texts: Sequence[Sentence], first: int) -> list[dict[str, Any]]:
+def asked(port: int, method: str, path: str, body: Json | None = None) -> tuple[float, Any]:
+    """Seconds from asking, over an open connection, to the last byte of the answer; and the answer. Neither reading nor
+    writing JSON counts: that is the client's."""
+    sent = None if body is None else json.dumps(body).encode()
+    with closing(HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
+        connection.connect()
+        began = time.perf_counter()
+        connection.request(method, path, sent, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        told = answer.read()
+        seconds = time.perf_counter() - began
+    if answer.status != 200:
+        raise RuntimeError(f"{path} answered {answer.status}: {told[:500]!r}")
+    return seconds, json.loads(told)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A way to ask both for predictions of tasks, in seconds."""
+
+    name: str
+    ours: Callable[[list[Json]], float]
+    example: Callable[[list[Json]], float]
+    trip: Callable[[], float]
+    """Asking for nothing."""
+
+
+def over_http(ours: int, example: int) -> Contest:
+    """The two servers at these ports."""
+
+    def ask(port: int, batch: list[Json]) -> float:
+        return asked(port, "POST", "/predict", {"project": KEY, "label_config": CONFIG, "tasks": batch})[0]
+
+    return Contest("HTTP", partial(ask, ours), partial(ask, example), lambda: asked(ours, "GET", "/health")[0])
+
+
+def in_process(workspace: Workspace) -> Contest:
+    """Our class, made anew for each request as servers do, and what the example does with the same tasks."""
+    plain = PlainBackend(["O", *(f"{prefix}-{label}" for label in LABELS for prefix in "BI")])
+
+    def timed(predict: Callable[[list[Json]], object], batch: list[Json]) -> float:
+        began = time.perf_counter()
+        predict(batch)
+        return time.perf_counter() - began
+
+    def ours(batch: list[Json]) -> object:
+        return ActiveTagger(KEY, CONFIG, workspace=workspace).predict(batch)
+
+    return Contest("class", partial(timed, ours), partial(timed, plain.predict), lambda: 0.0)
+
+
+def tasks(texts: Sequence[Sentence], first: int) -> list[Json]:
     """The texts as Label Studio sends tasks."""
     born = "2026-01-01T00:00:00.000000Z"
     return [{"id": first + n, "data": {"text": text.text}, "created_at": born} for n, text in enumerate(texts)]
@@ -125,36 +182,31 @@ def main() -> None:
         ours = stack.enter_context(served(Path(folder) / "ours", {"DATA_DIR": str(data)}, *of_ours))
         of_example = ("--workers=1", "--threads=8", "benchmarks.example:app()")
         example = stack.enter_context(served(Path(folder) / "example", {"MODEL_DIR": folder}, *of_example))
+        contests = (over_http(ours, example), in_process(Workspace(Settings(data_dir=data))))
         print(f"medians of {arguments.rounds}; ours: {arguments.tagger}")
-        print(f"{'tasks':>6}{'ranked':>12}{'unseen':>12}{'example':>12}{'ratios':>12}{'limit':>12}{'round trip':>13}")
+        titles = ("ranked", "unseen", "example", "ratios", "limit", "round trip")
+        print(f"{'tasks':>6}{'by':>7}{''.join(f'{title:>13}' for title in titles)}")
         born = len(pool) + 1
         for size in arguments.sizes:
-            turns = []
-            for _ in range(arguments.rounds + WARM_UP):
-                first = int(rng.integers(len(pool) - size))
-                chosen = pool[first : first + size]
-                unseen, ranked = tasks(chosen, born), tasks(chosen, first + 1)
-                born += size
-                trip = _seconds(ours, None)
-                limit = trip + throughput.flops(model, chosen) / _rate(multiply)
-                asked = ((ours, ranked), (ours, unseen), (example, unseen))
-                turns.append((*(_seconds(client, batch) for client, batch in asked), limit, trip))
-            kept = np.array(turns[WARM_UP:])
-            *times, limit_, trip_ = (f"{1000 * s:.1f} ms" for s in np.median(kept, axis=0))
-            ratios = " ".join(f"{ratio:.1f}" for ratio in np.median(kept[:, 2:3] / kept[:, :2], axis=0))
-            print(f"{size:6}{''.join(f'{t:>12}' for t in times)}{ratios:>12}{limit_:>12}{trip_:>13}", flush=True)
+            for contest in contests:
+                turns = []
+                for _ in range(arguments.rounds + WARM_UP):
+                    first = int(rng.integers(len(pool) - size))
+                    chosen = pool[first : first + size]
+                    unseen, ranked = tasks(chosen, born), tasks(chosen, first + 1)
+                    born += size
+                    trip = contest.trip()
+                    times = (contest.ours(ranked), contest.ours(unseen), contest.example(unseen))
+                    limit = trip + throughput.flops(model, chosen) / _rate(multiply)
+                    turns.append((*times, limit, trip))
+                print(f"{size:6}{contest.name:>7}{_row(np.array(turns[WARM_UP:]))}", flush=True)
 
 
-def _seconds(client: httpx.Client, batch: list[dict[str, Any]] | None) -> float:
-    """From asking for predictions of `batch` (None: for a sign of life) to having read the answer."""
-    began = time.perf_counter()
-    if batch is None:
-        answer = client.get("/health")
-    else:
-        answer = client.post("/predict", json={"project": KEY, "label_config": CONFIG, "tasks": batch})
-    answer.raise_for_status()
-    answer.json()
-    return time.perf_counter() - began
+def _row(seconds: NDArray[np.float64]) -> str:
+    """Medians of the columns, and of the ratios of the example's to the first two."""
+    *times, limit, trip = (f"{1000 * median:.1f} ms" for median in np.median(seconds, axis=0))
+    ratios = " ".join(f"{ratio:.1f}" for ratio in np.median(seconds[:, 2:3] / seconds[:, :2], axis=0))
+    return "".join(f"{cell:>13}" for cell in (*times, ratios, limit, trip))
 
 
 def _rate(multiply: Task) -> float:

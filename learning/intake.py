@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from learning.database import Annotation, Prediction, Project, Round, Task
+from learning.database import Annotation, Base, Prediction, Project, Round, Task
 from learning.settings import ProjectSettings
 
 CHUNK = 5_000
@@ -56,12 +56,33 @@ class AnnotatedTask(ArrivingTask, Protocol):
 T = TypeVar("T", bound=AnnotatedTask)
 
 
+NAMED = (
+    select(Project)
+    .where((Project.key == bindparam("key")) | (Project.external_id == bindparam("bare_id")))
+    .order_by((Project.key == bindparam("key")).desc(), Project.id.desc())
+    .limit(1)
+)
+"""The project that `names` names. Like others that a request for predictions needs, the statement is made once: making
+it takes longer than the database does."""
+
+
+def names(key: str) -> dict[str, Any]:
+    """What `NAMED` asks for: a project by its key, "<id>.<created>", or by a bare id the one seen last."""
+    return {"key": key, "bare_id": int(key) if key.isdecimal() else None}
+
+
 def find_project(session: Session, key: str) -> Project | None:
     """The project of this key, "<id>.<created>"; of a bare id the one seen last."""
-    exact = session.scalar(select(Project).where(Project.key == key))
-    if exact or "." in key or not key.isdecimal():
-        return exact
-    return session.scalar(select(Project).where(Project.external_id == int(key)).order_by(Project.id.desc()).limit(1))
+    return session.scalar(NAMED, names(key))
+
+
+_tasks = Base.metadata.tables[Task.__tablename__].c  # by the class it would take longer
+_KNOWN_TASKS = select(_tasks.id, _tasks.created_at, _tasks.data).where(
+    _tasks.project_id == bindparam("project"), _tasks.id.in_(bindparam("tasks", expanding=True))
+)
+_KNOWN_ANNOTATIONS = select(Annotation.id, Annotation.updated_at).where(
+    Annotation.project_id == bindparam("project"), Annotation.task_id.in_(bindparam("tasks", expanding=True))
+)
 
 
 def unknown(session: Session, project: Project, tasks: Sequence[T]) -> list[T]:
@@ -69,14 +90,12 @@ def unknown(session: Session, project: Project, tasks: Sequence[T]) -> list[T]:
     found = []
     for first in range(0, len(tasks), CHUNK):
         part = tasks[first : first + CHUNK]
-        births = select(Task.id, Task.created_at, Task.data).where(
-            Task.project_id == project.id, Task.id.in_([task.id for task in part])
-        )
-        known = {id: (created_at, data) for id, created_at, data in session.execute(births)}
-        ages = select(Annotation.id, Annotation.updated_at).where(
-            Annotation.project_id == project.id, Annotation.task_id.in_([task.id for task in part if task.annotations])
-        )
-        written = dict(session.execute(ages).tuples().all()) if any(task.annotations for task in part) else {}
+        asked = {"project": project.id, "tasks": [task.id for task in part]}
+        known = {id: (created_at, data) for id, created_at, data in session.execute(_KNOWN_TASKS, asked)}
+        written: dict[int, str] = {}
+        if annotated := [task.id for task in part if task.annotations]:
+            asked["tasks"] = annotated
+            written = dict(session.execute(_KNOWN_ANNOTATIONS, asked).tuples().all())
         found += [
             task
             for task in part

@@ -6,16 +6,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session, aliased
 
 from corpus import Sentence, Span
-from learning.database import Prediction, Project, Round, text_hash
+from learning.database import Base, Prediction, Project, Round, text_hash
+from learning.intake import CHUNK, NAMED, names
 from learning.workspace import Workspace
 from taggers import spans_of
 
 UNTRAINED = "untrained"
 """The version of answers given before any round is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A project and what it is served from."""
+
+    project: Project
+    round_id: int | None
+    """The round whose version is published; None before any is done."""
+    version: str
+    """That version, or `UNTRAINED`."""
+    model: str | None
+    """The version of the model that the round used; None if it had none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,43 +53,49 @@ class Answers:
     items: list[Answer]
 
 
+_MODEL = aliased(Round)
+_CURRENT = (
+    NAMED.outerjoin(Round, Round.id == Project.current_round_id)
+    .outerjoin(_MODEL, _MODEL.id == Round.model_round_id)
+    .add_columns(Round.id, Round.version, _MODEL.version)
+)
+_rows = Base.metadata.tables[Prediction.__tablename__].c  # by the class it would take longer
+_STORED = select(_rows.task_id, _rows.text_hash, _rows.spans, _rows.position).where(
+    _rows.round_id == bindparam("round"), _rows.task_id.in_(bindparam("tasks", expanding=True))
+)
+
+
+def find_current(session: Session, key: str) -> Current | None:
+    """What the project of this key (as `find_project` reads it) is served from; None if it is not known."""
+    found = session.execute(_CURRENT, names(key)).first()
+    if found is None:
+        return None
+    project, round_id, version, model = found
+    return Current(project, round_id, UNTRAINED if version is None else version, model)
+
+
 def current_version(session: Session, project: Project) -> str:
     """The version that is published and served."""
     current = session.get(Round, project.current_round_id) if project.current_round_id else None
     return current.version if current else UNTRAINED
 
 
-def answer(workspace: Workspace, project: Project, sentences: Sequence[Sentence]) -> Answers:
-    """Spans and queue places of `sentences`, whose ids are task ids."""
+def answer(workspace: Workspace, current: Current, texts: Sequence[tuple[int, str]]) -> Answers:
+    """Spans and queue places of texts, each given after its task's id."""
+    if current.round_id is None:
+        return Answers(current.version, 0, [Answer([], None, 0.0) for _ in texts])
     with workspace.db.read() as session:
-        current = session.get(Round, project.current_round_id) if project.current_round_id else None
-        if current is None:
-            return Answers(UNTRAINED, 0, [Answer([], None, 0.0) for _ in sentences])
-        stored = {
-            row.task_id: row
-            for first in range(0, len(sentences), 5_000)
-            for row in session.scalars(
-                select(Prediction).where(
-                    Prediction.round_id == current.id,
-                    Prediction.task_id.in_([int(s.id) for s in sentences[first : first + 5_000]]),
-                )
-            )
-        }
-        queued = any(row.position is not None for row in stored.values())
-        queue_length = _queue_length(workspace, session, current.id) if queued else 0
-        model = session.get(Round, current.model_round_id) if current.model_round_id else None
-    items: list[Answer | None] = []
-    for sentence in sentences:
-        row = stored.get(int(sentence.id))
-        if row is None or row.text_hash != text_hash(sentence.text):
-            items.append(None)
-        else:
-            items.append(Answer([Span(*span) for span in row.spans], row.position, 1.0))
-    missing = [i for i, item in enumerate(items) if item is None]
-    found = _infer(workspace, project, model, [sentences[i] for i in missing])
-    for i, item in zip(missing, found, strict=True):
-        items[i] = item
-    return Answers(current.version, queue_length, [item for item in items if item is not None])
+        known: dict[tuple[int, str], Answer] = {}
+        for first in range(0, len(texts), CHUNK):
+            asked = {"round": current.round_id, "tasks": [id for id, _ in texts[first : first + CHUNK]]}
+            for id, hash, spans, position in session.execute(_STORED, asked):
+                known[id, hash] = Answer([Span(*span) for span in spans], position, 1.0)
+        queued = any(stored.position is not None for stored in known.values())
+        queue_length = _queue_length(workspace, session, current.round_id) if queued else 0
+    items = [known.get((id, text_hash(text))) for id, text in texts]
+    missing = [Sentence.from_text(str(id), text) for (id, text), item in zip(texts, items, strict=True) if item is None]
+    inferred = iter(_infer(workspace, current, missing))
+    return Answers(current.version, queue_length, [item or next(inferred) for item in items])
 
 
 def _queue_length(workspace: Workspace, session: Session, round_id: int) -> int:
@@ -86,12 +106,12 @@ def _queue_length(workspace: Workspace, session: Session, round_id: int) -> int:
     return lengths[round_id]
 
 
-def _infer(workspace: Workspace, project: Project, model: Round | None, sentences: Sequence[Sentence]) -> list[Answer]:
-    if model is None or not sentences:
-        return [Answer([], None, 0.0) for _ in sentences]
-    tagger = workspace.models.load(project.id, model.version)
+def _infer(workspace: Workspace, current: Current, sentences: Sequence[Sentence]) -> list[Answer]:
     answers = [Answer([], None, 0.0) for _ in sentences]
-    for batch in tagger.infer([sentence.unlabelled() for sentence in sentences]):
+    if current.model is None or not sentences:
+        return answers
+    tagger = workspace.models.load(current.project.id, current.model)
+    for batch in tagger.infer(sentences):
         for row, spans in enumerate(spans_of(batch, sentences)):
             words = max(1, int(batch.lengths[row]))
             sureness = math.exp(min(0.0, float(batch.log_prob_B[row]) / words))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +161,15 @@ class Settings(ProjectSettings, BaseSettings):
             if extra.get(kind, defaults[kind]) != defaults[kind]:
                 defaults[f"{kind}_options"] = {}  # options belong to the one they were set for
         try:
-            return ProjectSettings(**{**defaults, **extra})
+            return _checked(json.dumps({**defaults, **extra}))
         except ValidationError as error:
             raise ValueError(f"extra parameters of the connection: {in_words(error)}") from None
+
+
+@lru_cache(maxsize=256)
+def _checked(told: str) -> ProjectSettings:
+    """The settings that a JSON object names: every request asks for the same few, and checking them takes long."""
+    return ProjectSettings(**json.loads(told))
 
 
 def in_words(error: ValidationError) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 
 import label_studio_ml.model
 import pytest
+from sqlalchemy import event, select
 
+from learning.database import Prediction, Project, Round, text_hash
 from learning.settings import Settings
 from learning.workspace import Workspace
 from tests.server.conftest import BORN, CONFIG
@@ -88,3 +90,39 @@ def test_it_is_set_up_predicts_and_learns_as_that_server_calls_it(hosted):
 
 def test_no_instance_without_a_project_touches_anything(hosted):
     assert hosted().project_id == ""
+
+
+def ranked(model, version: str, *texts: str) -> None:
+    """A round of this version becomes the current one; it has ranked these texts, the tasks 1, 2, …"""
+    with model.workspace.db.write() as session:
+        project = session.scalar(select(Project))
+        number = 1 + len(session.scalars(select(Round)).all())
+        done = {"kind": "cold start", "state": "done", "reason": "test", "owner": "nobody:0", "revision": 0}
+        this = Round(project_id=project.id, number=number, version=version, **done)
+        session.add(this)
+        session.flush()
+        project.current_round_id = this.id
+        for place, text in enumerate(texts):
+            row = {"text_hash": text_hash(text), "words": 4, "spans": [[0, 3, "PER", 0.9]], "position": place}
+            session.add(Prediction(round_id=this.id, task_id=1 + place, **row))
+
+
+def test_three_statements_tell_of_tasks_that_a_round_has_ranked(hosted):
+    asked = [task(1), task(2)]
+    model = hosted("4", label_config=CONFIG)
+    model.predict(asked)
+    ranked(model, "v1", *(one["data"]["text"] for one in asked))
+    hosted("4", label_config=CONFIG).predict(asked)  # which also counts the queue, once a round
+    statements = []
+    event.listen(model.workspace.db.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    results = hosted("4", label_config=CONFIG).predict(asked)
+    assert [(r["score"], r["model_version"], len(r["result"])) for r in results] == [(0.0, "v1", 1), (0.5, "v1", 1)]
+    assert sum(statement.startswith("SELECT") for statement in statements) == 3, statements
+
+
+def test_a_task_that_is_new_is_answered_by_the_version_in_force_after_it_was_written_down(hosted):
+    model = hosted("4", label_config=CONFIG)
+    ranked(model, "v1", "Ada lives in Oslo")
+    older = hosted("4", label_config=CONFIG)
+    ranked(model, "v2", "Ada lives in Oslo")
+    assert older.predict([task(1)])[0]["model_version"] == "v2"
