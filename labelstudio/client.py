@@ -7,7 +7,7 @@ their JSON), cannot delete one version's predictions, and lets httpx's errors th
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from itertools import count
@@ -15,13 +15,14 @@ from typing import Any
 
 import httpx
 
+from labelstudio.authentication import Token
+from labelstudio.errors import HOW_TO_GET_A_TOKEN, LabelStudioError, Refused, Unauthorized, Unreachable, own_words
 from labelstudio.events import record_of_task
 from labelstudio.records import TaskRecord
 
-HOW_TO_GET_A_TOKEN = (
-    "set LABEL_STUDIO_API_KEY to a token: in Label Studio open Account & Settings → Personal Access Token "
-    "→ Create, and copy it"
-)
+__all__ = ["LabelStudio", "LabelStudioError", "ProjectRecord", "Refused", "Unauthorized", "Unreachable", "Webhook"]
+QUEUE_TAB = "Label next"
+"""The tab of the Data Manager that shows the queue."""
 TAB_COLUMNS = {"id", "data", "predictions_score", "predictions_model_versions"}
 """What the tab of the queue shows."""
 LONG = 900.0
@@ -34,26 +35,7 @@ TASK_FIELDS = "id,data,created_at,total_annotations,cancelled_annotations"
 ANNOTATED_FIELDS = "id,data,created_at,annotations,result,updated_at,task,was_cancelled,ground_truth,completed_by"
 """The same, and of its annotations: the names count for both."""
 IDS_IN_A_URL = 300
-
-
-class LabelStudioError(RuntimeError):
-    """Label Studio did not do what was asked; the message says why and what to do, and holds no token."""
-
-
-class Unreachable(LabelStudioError):
-    """No Label Studio answers there, or it is failing: worth trying again later."""
-
-
-class Unauthorized(LabelStudioError):
-    """The token is missing, wrong, expired, or its user may not do this."""
-
-
-class Refused(LabelStudioError):
-    """Label Studio understood and said no (4xx)."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+BASIC_AUTH = "BASIC_AUTH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +53,19 @@ class ProjectRecord:
     total_annotations_number: int = 0
     """Submitted ones, without those skipped."""
     skipped_annotations_number: int = 0
+    maximum_annotations: int = 1
+    """How many annotators see a task; with more than one the queue begins with tasks that somebody has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address that Label Studio tells of a project's events."""
+
+    id: int
+    url: str
+    active: bool
+    whole: bool
+    """Whether it is told of all events, with what happened."""
 
 
 class LabelStudio:
@@ -91,7 +86,7 @@ class LabelStudio:
         if address.scheme not in ("http", "https") or not address.host:
             raise Unreachable("LABEL_STUDIO_URL is no address: write it as in http://localhost:8080")
         self.url = str(address.copy_with(username=None, password=None)).rstrip("/")
-        self._token = _Token(api_key, self.url)
+        self._token = Token(api_key, self.url)
         self._client = httpx.Client(
             base_url=self.url,
             auth=self._token,
@@ -160,6 +155,26 @@ class LabelStudio:
         counts = self._ask("GET", f"api/projects/{project_id}/model-versions/")
         return {version: count for version, count in counts.items() if count}
 
+    def may_change(self, project_id: int) -> bool:
+        """Whether the token's user may change the project: asked without changing anything."""
+        return "PUT" in self._ask("OPTIONS", f"api/projects/{project_id}").get("actions", {})
+
+    def webhooks(self, project_id: int) -> list[Webhook]:
+        """Who is told of the project's events. Deleting an ML backend leaves its webhook behind."""
+        return [
+            Webhook(w["id"], w["url"], w["is_active"], w["send_payload"] and w["send_for_all_actions"])
+            for w in self._ask("GET", "api/webhooks/", params={"project": project_id})
+        ]
+
+    def tab(self, project_id: int, title: str = QUEUE_TAB) -> int | None:
+        """The id of a tab of the Data Manager; None when there is none of this title."""
+        return _titled(self._tabs(project_id), title)
+
+    def ml_backends(self, project_id: int) -> list[dict[str, Any]]:
+        """The models that are connected to the project: id, url, title, extra_params, model_version and more."""
+        backends: list[dict[str, Any]] = self._ask("GET", "api/ml", params={"project": project_id})
+        return backends
+
     def predicted_tasks(self, project_id: int, version: str) -> set[int]:
         """The tasks with a prediction of this version. Slow: Label Studio sends all predictions whole."""
         predictions = self._ask("GET", "api/predictions/", params={"project": project_id}, timeout=LONG)
@@ -199,12 +214,20 @@ class LabelStudio:
         path = f"api/projects/{project_id}/model-versions/"
         return int(self._ask("DELETE", path, json={"model_version": version}, timeout=LONG)["deleted_predictions"])
 
-    def ensure_tab(self, project_id: int, title: str = "Label next") -> int:
+    def ensure_webhook(self, project_id: int, url: str) -> None:
+        """Let Label Studio tell `url` of everything that happens in the project, as connecting a backend does."""
+        wanted = {"url": url, "send_payload": True, "send_for_all_actions": True, "is_active": True}
+        there = next((webhook for webhook in self.webhooks(project_id) if webhook.url == url), None)
+        if there is None:
+            self._ask("POST", "api/webhooks/", json={"project": project_id, **wanted})
+        else:
+            self._ask("PATCH", f"api/webhooks/{there.id}/", json=wanted)
+
+    def ensure_tab(self, project_id: int, title: str = QUEUE_TAB) -> int:
         """Return the id of the tab of unlabelled tasks by ascending score, which is made unless it exists."""
-        tabs = self._ask("GET", "api/dm/views/", params={"project": project_id})
-        for tab in tabs:
-            if tab["data"].get("title") == title:
-                return int(tab["id"])
+        tabs = self._tabs(project_id)
+        if (there := _titled(tabs, title)) is not None:
+            return there
         if not tabs:  # the editor makes its own tab of all tasks only while there is no other
             self._make_tab(project_id, {"title": "Default"})
         untouched = [
@@ -221,6 +244,10 @@ class LabelStudio:
             },
         )
 
+    def _tabs(self, project_id: int) -> list[dict[str, Any]]:
+        tabs: list[dict[str, Any]] = self._ask("GET", "api/dm/views/", params={"project": project_id})
+        return tabs
+
     def _hidden_columns(self, project_id: int) -> dict[str, list[str]]:
         """All columns of the Data Manager but the task's text and what orders it, in both of its layouts."""
         columns = self._ask("GET", "api/dm/columns/", params={"project": project_id})["columns"]
@@ -230,6 +257,17 @@ class LabelStudio:
     def _make_tab(self, project_id: int, data: dict[str, Any]) -> int:
         data = {"type": "list", "target": "tasks", **data}
         return int(self._ask("POST", "api/dm/views/", json={"project": project_id, "data": data})["id"])
+
+    def set_extra_params(self, backend: Mapping[str, Any], extra_params: dict[str, Any]) -> None:
+        """Write the extra parameters into the connection form of a backend as `ml_backends` gives it.
+
+        Label Studio asks the backend (/health, /setup) whether it takes them, and for that wants to be told again what
+        it knows; an empty password stands for the one it has.
+        """
+        told = {name: backend[name] for name in ("url", "project")} | {"extra_params": extra_params}
+        if backend["auth_method"] == BASIC_AUTH:
+            told |= {"auth_method": BASIC_AUTH, "basic_auth_user": backend["basic_auth_user"], "basic_auth_pass": ""}
+        self._ask("PATCH", f"api/ml/{backend['id']}", json=told)
 
     # -- requests -----------------------------------------------------------------------------------------
 
@@ -284,7 +322,7 @@ class LabelStudio:
         raise self._error(method, path, response)
 
     def _error(self, method: str, path: str, response: httpx.Response) -> LabelStudioError:
-        at, status, detail = self._at(method, path), response.status_code, self._token.hide(_detail(response))
+        at, status, detail = self._at(method, path), response.status_code, self._token.hide(own_words(response))
         if status == 401:
             return Unauthorized(f"{at}: the token is not accepted ({detail}); {HOW_TO_GET_A_TOKEN}")
         if status == 403:
@@ -303,64 +341,10 @@ class LabelStudio:
         return f"Label Studio, {method} {self.url}/{path}"
 
 
-class _Token(httpx.Auth):
-    """A legacy token is sent as it is; a personal access token (a JWT) buys access tokens of five minutes."""
-
-    requires_response_body = True
-
-    def __init__(self, api_key: str, url: str) -> None:
-        self._api_key = api_key.strip()
-        if not self._api_key:
-            raise Unauthorized(f"LABEL_STUDIO_API_KEY is empty: {HOW_TO_GET_A_TOKEN}")
-        if not self._api_key.isascii() or not self._api_key.isprintable() or " " in self._api_key:
-            raise Unauthorized(f"LABEL_STUDIO_API_KEY holds characters that no token has: {HOW_TO_GET_A_TOKEN}")
-        self._refresh_url = f"{url}/api/token/refresh/"
-        self._personal = self._api_key.count(".") == 2
-        self._access = ""
-
-    def hide(self, text: str) -> str:
-        """`text` without the token, should a server or proxy have echoed it."""
-        for secret in filter(None, (self._api_key, self._access)):
-            text = text.replace(secret, "…")
-        return text
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if not self._personal:
-            request.headers["Authorization"] = f"Token {self._api_key}"
-            yield request
-            return
-        if self._access:
-            request.headers["Authorization"] = f"Bearer {self._access}"
-            response = yield request
-            if response.status_code != 401:
-                return
-        refreshed = yield httpx.Request("POST", self._refresh_url, json={"refresh": self._api_key})
-        if refreshed.status_code == 401:
-            raise Unauthorized(
-                f"LABEL_STUDIO_API_KEY: the personal access token is wrong, expired or revoked "
-                f"({self.hide(_detail(refreshed))}); {HOW_TO_GET_A_TOKEN}"
-            )
-        try:
-            self._access = refreshed.raise_for_status().json()["access"]
-        except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
-            raise Unreachable(
-                f"Label Studio, POST {self._refresh_url}: {refreshed.status_code} and no access token; "
-                "is LABEL_STUDIO_URL the final address of a Label Studio?"
-            ) from None
-        request.headers["Authorization"] = f"Bearer {self._access}"
-        yield request
+def _titled(tabs: list[dict[str, Any]], title: str) -> int | None:
+    return next((int(tab["id"]) for tab in tabs if tab["data"].get("title") == title), None)
 
 
 def _project_record(body: dict[str, Any]) -> ProjectRecord:
     values = {field.name: body[field.name] for field in fields(ProjectRecord) if field.name in body}
     return ProjectRecord(**{**values, "model_version": values["model_version"] or ""})
-
-
-def _detail(response: httpx.Response) -> str:
-    """Label Studio's own words on an error, short."""
-    try:
-        body = response.json()
-        words = str(body.get("validation_errors") or body.get("detail") or body)
-    except (ValueError, AttributeError):
-        words = response.reason_phrase
-    return words if len(words) <= 300 else f"{words[:300]}…"

@@ -31,6 +31,7 @@ class Event:
     deleted_annotations: tuple[int, ...] = ()
     """Label Studio does not say of which task."""
     label_config: str | None = None
+    title: str | None = None
     start_training: bool = False
 
 
@@ -51,12 +52,13 @@ def read_event(payload: Mapping[str, Any]) -> Event:
 
 def _read(action: str, payload: Mapping[str, Any]) -> Event:
     project = payload.get("project")
-    config = project.get("label_config") if isinstance(project, Mapping) else None
+    config, title = (project.get(name) if isinstance(project, Mapping) else None for name in ("label_config", "title"))
     number = project.get("id") if isinstance(project, Mapping) else project
     known: dict[str, Any] = {
         "action": action,
         "project_id": None if number is None else project_of_setup(number),
         "label_config": config if isinstance(config, str) else None,
+        "title": title if isinstance(title, str) else None,
     }
     match action:
         case "TASKS_CREATED":

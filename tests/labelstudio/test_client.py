@@ -188,6 +188,18 @@ def test_a_personal_token_that_meets_no_label_studio(response: httpx.Response) -
     assert PERSONAL not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("actions", [{"PUT": {}}, {}, None])
+def test_whether_the_user_may_change_a_project_is_asked_without_changing_it(actions: dict | None) -> None:
+    asked = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path))
+        return httpx.Response(200, json={"name": "Project"} if actions is None else {"actions": actions})
+
+    assert client(handler).may_change(7) is bool(actions)
+    assert asked == [("OPTIONS", "/api/projects/7")]
+
+
 # -- against a real Label Studio ---------------------------------------------------------------------------
 
 
@@ -356,3 +368,26 @@ def test_real_tab_shows_what_is_unlabelled_by_ascending_score(
     assert titles == ["Default", "Label next"]
     shown = label_studio.call("GET", "/api/tasks", params={"view": tab, "page_size": 100})["tasks"]
     assert [task["id"] for task in shown] == [ids[3], ids[1], ids[4], ids[5], ids[6]]
+
+
+@pytest.mark.slow
+def test_real_webhooks_are_made_once_and_mended(label_studio: RunningLabelStudio, studio: LabelStudio) -> None:
+    project = label_studio.create_project("webhooks", CONFIG)
+    assert studio.webhooks(project) == []
+    studio.ensure_webhook(project, "http://backend.test/webhook")
+    (made,) = studio.webhooks(project)
+    assert (made.url, made.active, made.whole) == ("http://backend.test/webhook", True, True)
+    for spoilt in ({"is_active": False}, {"send_payload": False}, {"send_for_all_actions": False}):
+        label_studio.call("PATCH", f"/api/webhooks/{made.id}/", json=spoilt)
+        assert studio.webhooks(project) != [made]
+        studio.ensure_webhook(project, made.url)
+        assert studio.webhooks(project) == [made]
+
+
+@pytest.mark.slow
+def test_real_permissions_and_tabs(label_studio: RunningLabelStudio, studio: LabelStudio) -> None:
+    project = label_studio.create_project("permissions", CONFIG)
+    assert studio.may_change(project)
+    assert studio.tab(project) is None
+    assert studio.ensure_tab(project) == studio.tab(project)
+    assert studio.project(project).maximum_annotations == 1

@@ -117,12 +117,12 @@ def test_deletions() -> None:
 def test_start_training_and_project_updated() -> None:
     assert event("START_TRAINING").start_training
     changed = event("PROJECT_UPDATED")
-    assert changed == Event("PROJECT_UPDATED", 7, label_config=TEXT)
+    assert changed == Event("PROJECT_UPDATED", 7, label_config=TEXT, title="names")
 
 
 @pytest.mark.parametrize("action", ["LABEL_LINK_CREATED", "PROJECT_DELETED", "SOMETHING_NEW", ""])
 def test_an_unknown_action_tells_nothing(action: str) -> None:
-    assert event(action, tasks=[{"id": 1}]) == Event(action, 7, label_config=TEXT)
+    assert event(action, tasks=[{"id": 1}]) == Event(action, 7, label_config=TEXT, title="names")
 
 
 def test_an_event_without_project() -> None:
