@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Engine, ForeignKey, Index, create_engine, event
+from sqlalchemy import JSON, Connection, Engine, ForeignKey, Index, create_engine, event, false, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.schema import CreateColumn
 
 
 def now() -> datetime:
@@ -34,6 +35,8 @@ class Project(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(unique=True)
     external_id: Mapped[int]
+    title: Mapped[str | None]
+    """What Label Studio calls it, as far as it has said so."""
     label_config: Mapped[str]
     connection: Mapped[dict[str, Any]] = mapped_column(default=dict)
     extra_params: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -49,6 +52,11 @@ class Project(Base):
     """Rounds that failed in a row; each doubles the wait before the next try."""
     notice: Mapped[str | None]
     """What stands in the way at present, for people."""
+    paused: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether people have asked that no round be begun; one that runs goes on."""
+    suspects: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+    """Annotations that a model would have made otherwise, as they are shown to people; None before they were sought.
+    With their texts, so it is read only where it is asked for."""
     current_round_id: Mapped[int | None]
     touched_at: Mapped[datetime] = mapped_column(default=now)
     """When people last did something here: what slows Label Studio down waits until they pause."""
@@ -168,6 +176,7 @@ class Database:
         self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
         with self._writing.begin() as connection:  # one process creates the tables, the others wait
             Base.metadata.create_all(connection)
+            _add_columns(connection)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:
@@ -188,6 +197,17 @@ class Database:
         """A session whose changes are committed together at the end, or not at all."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+
+
+def _add_columns(connection: Connection) -> None:
+    """Give the tables of an earlier release the columns that they lack: those may be empty, or have a default."""
+    there = inspect(connection)
+    for table in Base.metadata.sorted_tables:
+        names = {column["name"] for column in there.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in names:
+                told = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {told}")
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

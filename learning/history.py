@@ -36,16 +36,19 @@ def compared(
     return {"holdout_counts": counts, "agreement": found.as_json() if found else None}
 
 
-def advice(session: Session, project: Project) -> Advice | None:
-    """Advice from the rounds of the project that trained a model in the present way; None before there is one."""
+def present_curve(session: Session, project: Project) -> list[Round]:
+    """The rounds of the project that trained a model in the present way, the oldest first."""
     fitted = session.scalars(
         select(Round)
         .where(Round.project_id == project.id, Round.kind == "fit", Round.state.in_(["publishing", "done"]))
         .order_by(Round.number)
     ).all()
-    if not fitted:
-        return None
-    now = [fitted[-1].settings.get(name) for name in DECIDE_THE_MODEL]
-    alike = [this for this in fitted if [this.settings.get(name) for name in DECIDE_THE_MODEL] == now]
-    points = [Point.from_metrics(this.metrics) for this in alike]
-    return advise([point for point in points if point is not None])
+    now = [fitted[-1].settings.get(name) for name in DECIDE_THE_MODEL] if fitted else []
+    return [this for this in fitted if [this.settings.get(name) for name in DECIDE_THE_MODEL] == now]
+
+
+def advice(session: Session, project: Project) -> Advice | None:
+    """Advice from those rounds; None before there is one."""
+    rounds = present_curve(session, project)
+    points = [Point.from_metrics(this.metrics) for this in rounds]
+    return advise([point for point in points if point is not None]) if rounds else None

@@ -15,7 +15,7 @@ from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from corpus import Span
-from learning import history
+from learning import batches, history
 from learning.database import Base, Database, Prediction, Project, Round, Simulation, now, text_hash
 from learning.intake import check_triggers, mark_due
 from learning.models import ModelStore
@@ -28,6 +28,8 @@ from learning.venue import Collected, Venue
 HEARTBEAT_LIMIT = timedelta(seconds=60)
 """A running round that gave no sign of life for so long is taken for dead."""
 LONGEST_WAIT = timedelta(minutes=10)
+TRAINED = ("fit", "acquisition")
+"""The kinds of rounds that learn from what people have labelled since."""
 
 
 def owner() -> str:
@@ -36,14 +38,15 @@ def owner() -> str:
 
 
 def claim(db: Database, project_id: int) -> int | None:
-    """Begin the round that is due; its id, or None if none is due or another one is running.
+    """Begin the round that is due; its id, or None if none is due, another one is running, or people
+    asked for a pause.
 
     The due mark is taken off in the same transaction: what arrives from here on makes the next round due.
     """
     with db.write() as session:
         project = session.get_one(Project, project_id)
         busy = session.scalar(_under_way().where(Round.project_id == project_id))
-        if project.due is None or busy is not None:
+        if project.due is None or project.paused or busy is not None:
             return None
         session.execute(
             update(Round)
@@ -88,6 +91,8 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
             known = known_spans(db, this, model, collected)
         ordered = order(model.ranks, collected, settings, rng, on_step, readers, model.tags, known)
     on_step("store")
+    with db.read() as session:
+        batch = batches.last_batch(session, this, collected, ordered.predictions) if kind in TRAINED else None
     with db.write() as session:
         stored = session.get_one(Round, round_id)
         stored.kind, stored.state, stored.heartbeat = kind, "publishing", now()
@@ -96,6 +101,8 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
         stored.revision = collected.revision
         stored.problems = [*filter(None, [ordered.note]), *collected.problems[:100]]
         metrics = _metrics(collected, model, ordered, readers)
+        if batch is not None:
+            metrics["batch"] = batch.as_json(this.number)
         if kind == "fit":
             project = session.get_one(Project, this.project_id)
             metrics |= history.compared(session, project, collected, ordered.predictions)
@@ -207,15 +214,15 @@ def beat(db: Database, round_id: int) -> None:
 
 
 def ready(db: Database, pause: timedelta) -> Sequence[int]:
-    """Projects with something to do now: a round due, one to publish again, or old versions to take back while
-    people have paused for at least `pause`."""
+    """Projects with something to do now: a round due (unless people asked for a pause), one to publish again, or old
+    versions to take back while nobody has been at work for at least `pause`."""
     with db.read() as session:
         busy = _under_way().with_only_columns(Round.project_id)
         waiting = select(Round.project_id).where(Round.state == "publishing", Round.error.is_not(None))
-        paused = (Project.touched_at < now() - pause) & Project.id.in_(_outdated())
+        at_rest = (Project.touched_at < now() - pause) & Project.id.in_(_outdated())
         return session.scalars(
             select(Project.id).where(
-                Project.due.is_not(None) | Project.id.in_(waiting) | paused,
+                (Project.due.is_not(None) & ~Project.paused) | Project.id.in_(waiting) | at_rest,
                 Project.retry_at.is_(None) | (Project.retry_at <= now()),
                 Project.id.not_in(busy),
             )

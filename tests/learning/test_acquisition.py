@@ -158,6 +158,7 @@ def test_a_round_killed_between_the_two_models_leaves_no_version(workspace, proj
     assert workspace.models.versions(project) == set()
 
 
+@pytest.mark.slow
 def test_a_warm_round_goes_on_from_the_current_model_and_its_folds_do_not(workspace, project, monkeypatch):
     """Folds of cross-validation must not start from a model that has seen their test texts."""
     tiny = {"word_units": 8, "units": 4, "epochs": 1}

@@ -91,6 +91,7 @@ def test_a_reused_id_is_another_task(session, mine):
     assert standing(session) == {}
 
 
+@pytest.mark.slow
 def test_many_tasks_in_one_go(session, mine):
     assert intake.put_tasks(session, mine, [ATask(i) for i in range(12_000)], 0) == 12_000
     intake.delete_tasks(session, mine, range(11_990))

@@ -93,6 +93,7 @@ def test_without_adapt_the_settings_stay(fake):
     assert fake == []
 
 
+@pytest.mark.slow
 def test_an_adapted_encoder_can_be_fitted_and_read_for_real(tmp_path):
     """The packaged encoder, adapted for a second: the tagger starts from it."""
     settings = ProjectSettings(tagger="transformer", adapt=True, adapt_seconds=1, tagger_options={"epochs": 1})

@@ -10,7 +10,7 @@ from corpus import Span
 from learning import rounds
 from learning.database import Prediction, Project, Round, now
 from learning.intake import mark_due
-from learning.serving import answer
+from learning.serving import answer, find_current
 from learning.venue import Collected
 from learning.workspace import Workspace
 from tests.learning.texts import texts
@@ -291,11 +291,12 @@ def test_answers_come_from_the_store_and_by_inference_for_other_texts(workspace,
     done = whole_round(workspace, project, venue)
     queue, predictions = venue.published[done.version]
     with workspace.db.read() as session:
-        mine = session.get_one(Project, project)
+        mine = find_current(session, session.get_one(Project, project).key)
     known = venue.collected.pool[3]
     changed = texts(1, seed=5)[0]
     stranger = type(changed)(known.id, changed.text, changed.words)  # the id of one task, the text of another
-    answers = answer(workspace, mine, [known.unlabelled(), stranger, texts(60)[0].unlabelled()])
+    asked = [(int(sentence.id), sentence.text) for sentence in (known, stranger, texts(60)[0])]
+    answers = answer(workspace, mine, asked)
     assert answers.version == done.version
     assert answers.queue_length == len(queue)
     assert (answers.items[0].position, answers.items[0].spans) == (queue.index(known.id), predictions[known.id])
@@ -320,3 +321,28 @@ def test_a_model_is_whole_or_not_there(workspace, project, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
     assert workspace.models.versions(project) == set()
+
+
+def test_a_paused_project_begins_no_round_and_finishes_the_one_that_runs(workspace, project):
+    venue = ListVenue(40)
+    due(workspace, project)
+    round_id = rounds.claim(workspace.db, project)
+    due(workspace, project)
+    with workspace.db.write() as session:
+        session.get_one(Project, project).paused = True
+    rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    venue.broken = OSError("away")
+    with pytest.raises(OSError, match="away"):
+        rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    rounds.fail(workspace.db, round_id, "away", transient=True)
+    with workspace.db.write() as session:
+        session.get_one(Project, project).retry_at = None
+    assert list(rounds.ready(workspace.db, HOUR)) == [project], "what was begun is published"
+    assert rounds.claim(workspace.db, project) is None
+    venue.broken = None
+    rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    assert list(rounds.ready(workspace.db, HOUR)) == []
+    with workspace.db.write() as session:
+        session.get_one(Project, project).paused = False
+    assert list(rounds.ready(workspace.db, HOUR)) == [project]
+    assert rounds.claim(workspace.db, project) is not None

@@ -32,6 +32,19 @@ def test_a_json_string_is_taken_too(settings):
     assert settings.for_project(None).round_size == settings.round_size
 
 
+def test_what_is_checked_once_is_not_mixed_up(settings):
+    other = settings.model_copy(update={"seed": 7, "tagger_options": {"iterations": 5}})
+    for _ in range(2):
+        assert (settings.for_project({"round_size": 3}).seed, other.for_project({"round_size": 3}).seed) == (0, 7)
+        assert settings.for_project({"round_size": 4}).round_size == 4
+        assert (settings.for_project({}).tagger_options, other.for_project({}).tagger_options) == (
+            {},
+            {"iterations": 5},
+        )
+        with pytest.raises(ValueError, match="round_size"):
+            settings.for_project({"round_size": 0})
+
+
 def test_options_of_another_tagger_are_not_inherited(settings):
     settings = settings.model_copy(update={"tagger_options": {"iterations": 5}})
     assert settings.for_project({"tagger": "transformer"}).tagger_options == {}
