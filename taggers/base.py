@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from corpus import Inference, Sentence, Span
 from corpus.tags import decode
+from taggers.forms import OURS, OWN_FOLDER, Form
 from taggers.storage import whole
 
 
@@ -25,6 +27,11 @@ class Progress:
     loss: float | None = None
     dev_f1: float | None = None
 
+
+CARD = "tagger.json"
+"""What `load` reads first."""
+ENCODER = "encoder"
+"""Where an encoder lies in an export."""
 
 OnProgress = Callable[[Progress], None]
 """Called after each epoch. What it raises ends the fit and passes through `fit` unchanged."""
@@ -56,6 +63,8 @@ class Tagger(ABC):
     """Ways to make a pass stochastic, the usual one first; none if the tagger has no dropout."""
     warm_starts: ClassVar[bool] = False
     """Whether `fit` can go on from an earlier model."""
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
+    """Libraries, as pip names them, whose versions matter to who loads a stored model."""
 
     def __init__(self, options: BaseModel | None = None, *, seed: int = 0) -> None:
         self.options: Any = options or self.Options()
@@ -140,16 +149,46 @@ class Tagger(ABC):
                 "seed": self.seed,
                 "tags": self.tags,
             }
-            (unfinished / "tagger.json").write_text(json.dumps(card, indent=1))
+            (unfinished / CARD).write_text(json.dumps(card, indent=1))
+
+    def export(self, folder: Path) -> Form:
+        """Write the model into an existing folder, in a form that others can load if there is one, and say how.
+
+        This one is ours, for taggers that no library knows; an encoder that lies in a local folder comes along.
+        """
+        self.save(folder / OWN_FOLDER)
+        encoder, notes = getattr(self.options, "encoder", None), []
+        if (folder / OWN_FOLDER / ENCODER).is_dir():
+            notes.append(f"`{OWN_FOLDER}/{ENCODER}/` is its encoder, which transformers' `AutoModel` loads by itself.")
+        elif encoder is not None and Path(encoder).is_dir():
+            shutil.copytree(encoder, folder / ENCODER)
+            notes.append(f"Its encoder lies in `{ENCODER}/`: load it with this folder as the working directory.")
+        elif encoder is not None:
+            notes.append(
+                f"Its encoder is {encoder!r}, which is not part of this folder and must be within reach, as it was."
+            )
+        if (vectors := getattr(self.options, "word_vectors", None)) is not None:
+            notes.append(f"Its static vectors are {Path(vectors).name!r}, which are not part of this folder.")
+        if encoder is not None:
+            card = folder / OWN_FOLDER / CARD
+            described = json.loads(card.read_text())
+            described["options"]["encoder"] = portable(encoder)
+            card.write_text(json.dumps(described, indent=1))
+        return Form("active-tagger", self.packages, "\n\n".join([OURS.strip(), *notes]))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read a model that `save` wrote. Raises FileNotFoundError if `folder` holds none."""
-        card = json.loads((folder / "tagger.json").read_text())
+        card = json.loads((folder / CARD).read_text())
         tagger = cls(cls.Options(**card["options"]), seed=card["seed"])
         tagger.tags = tuple(card["tags"])
         tagger._read(folder)
         return tagger
+
+
+def portable(encoder: str) -> str:
+    """What an export calls its encoder: a folder of this machine comes along, other names mean the same elsewhere."""
+    return ENCODER if Path(encoder).is_dir() else encoder
 
 
 def spans_of(batch: Inference, sentences: Sequence[Sentence]) -> list[list[Span]]:

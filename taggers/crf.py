@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from taggers import base
 from taggers.base import OnProgress, Progress, Tagger, no_progress, require_labels
 from taggers.crf_features import FIRST, LAST, features_beside, own_features, sequence_features
 from taggers.crf_maths import Floats, Transitions, batches, solve
+from taggers.forms import OWN_FOLDER, Form
 from taggers.labels import bio_tags
 
 _MODEL_FILE = "model.crfsuite"
@@ -43,6 +45,7 @@ class CRFTagger(Tagger):
     Options = CRFOptions
     options: CRFOptions
     uses_dev: ClassVar[bool] = False
+    packages = ("python-crfsuite",)
 
     def __init__(self, options: base.Options | None = None, *, seed: int = 0) -> None:
         super().__init__(options, seed=seed)
@@ -121,6 +124,16 @@ class CRFTagger(Tagger):
 
     def _write(self, folder: Path) -> None:
         (folder / _MODEL_FILE).write_bytes(self._fitted())
+
+    def export(self, folder: Path) -> Form:
+        """CRFsuite reads the model itself; whose features they are, only we know."""
+        form = super().export(folder)
+        labels = ", ".join(f"{number} = {tag}" for number, tag in enumerate(self.tags))
+        told = (
+            f"`{OWN_FOLDER}/{_MODEL_FILE}` is CRFsuite's own file (`pycrfsuite.Tagger().open(...)`); its labels stand "
+        )
+        told += f"for tags ({labels}), and `taggers/crf_features.py` makes the features it expects."
+        return replace(form, loading=f"{form.loading}\n\n{told}")
 
     def _read(self, folder: Path) -> None:
         self._open((folder / _MODEL_FILE).read_bytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from taggers.base import OnProgress, Progress, Tagger, check_fit, no_progress
 from taggers.crf_maths import Chains, batches
 from taggers.dropout import derive, text_keys
 from taggers.flair_network import FlairNetwork
+from taggers.forms import Form
 from taggers.labels import bio_tags, span_f1
 from taggers.word_features import FeatureOptions, WordFeatures
 from taggers.word_pieces import within_budget
@@ -33,6 +34,25 @@ HALVINGS = 4
 """Times the learning rate is halved; when that many have not helped, training stops early."""
 WORDS_AT_ONCE = 4096
 """Words read at once when tagging, padding included."""
+
+
+FLAIR_FILE = "model.pt"
+LOADING = f"""\
+`{FLAIR_FILE}` is a file of Flair's. How words are read is this project's part, so its folder must be on Python's path:
+
+```python
+import taggers.flair_embeddings  # tells Flair how words are read
+from flair.data import Sentence
+from flair.models import SequenceTagger
+
+tagger = SequenceTagger.load("{FLAIR_FILE}")
+sentence = Sentence("A text to tag")
+tagger.predict(sentence)
+sentence.get_spans("tag")
+```
+
+Such a file is a pickle: load it only if you trust where it comes from. The other form holds no code:
+"""
 
 
 class FlairOptions(FeatureOptions):
@@ -63,6 +83,7 @@ class FlairBiLSTMCRFTagger(Tagger):
     Options = FlairOptions
     dropouts: ClassVar[tuple[str, ...]] = ("locked", "word", "all")
     warm_starts = True
+    packages = ("flair", "torch")
     options: FlairOptions
 
     def __init__(self, options: base.Options | None = None, *, seed: int = 0) -> None:
@@ -214,6 +235,12 @@ class FlairBiLSTMCRFTagger(Tagger):
         network = self._fitted()
         save_file(network.weights(), folder / "network.safetensors")
         (folder / "features.json").write_text(json.dumps(network.features.card()))
+
+    def export(self, folder: Path) -> Form:
+        """Besides our own form Flair's own file, which needs our word features only."""
+        form = super().export(folder)
+        self._fitted().save(folder / FLAIR_FILE)
+        return replace(form, library="flair", loading=f"{LOADING}\n{form.loading}")
 
     def _read(self, folder: Path) -> None:
         card: dict[str, Any] = json.loads((folder / "features.json").read_text())

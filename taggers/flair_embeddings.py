@@ -6,15 +6,18 @@ import functools
 import hashlib
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from flair.data import Sentence as FlairSentence
 from flair.data import Token
 from flair.embeddings import FlairEmbeddings, TokenEmbeddings
+from flair.embeddings.base import register_embeddings
 from numpy.typing import NDArray
 
-from taggers.word_features import WordFeatures
+from taggers.base import portable
+from taggers.word_features import FeatureOptions, WordFeatures
 from taggers.word_pieces import within_budget
 
 logging.getLogger("flair").setLevel(logging.WARNING)  # importing Flair sets up a handler that prints
@@ -30,8 +33,10 @@ def flair_sentence(words: Sequence[str]) -> FlairSentence:
     return FlairSentence([Token(word or BLANK, start_position=n) for n, word in enumerate(words, 1)])
 
 
+@register_embeddings
 class FeatureEmbeddings(TokenEmbeddings):
-    """`WordFeatures` as Flair's tagger takes them."""
+    """`WordFeatures` as Flair's tagger takes them. Flair can store a tagger over them, and load it once this module is
+    imported."""
 
     def __init__(self, features: WordFeatures) -> None:
         self.name = "features"
@@ -41,6 +46,16 @@ class FeatureEmbeddings(TokenEmbeddings):
     @property
     def embedding_length(self) -> int:
         return self.features.width
+
+    def to_params(self) -> dict[str, Any]:
+        options = self.features.options.model_dump(include={*FeatureOptions.model_fields})
+        if options["encoder"] is not None:
+            options["encoder"] = portable(options["encoder"])
+        return {"card": self.features.card(), "options": options}
+
+    @classmethod
+    def from_params(cls, params: dict[str, Any]) -> FeatureEmbeddings:
+        return cls(WordFeatures.stored(params["card"], FeatureOptions(**params["options"])))
 
     def _add_embeddings_internal(self, sentences: list[FlairSentence]) -> None:
         rows = self.features([[token.text for token in sentence] for sentence in sentences])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,10 +21,12 @@ from taggers import base, encoders
 from taggers.base import OnProgress, Tagger, check_fit, no_progress
 from taggers.dropout import derive, places, text_keys
 from taggers.fine_tuning import Course, Example, learn
+from taggers.forms import Form
 from taggers.frozen_network import Frozen, FrozenReader
 from taggers.frozen_vectors import FrozenVectors
 from taggers.labels import bio_tags, span_f1
 from taggers.reading import BATCH_PIECES, Part, TextBatch, side_by_side, text_batches, word_places
+from taggers.token_classification import FORM, token_classifier
 from taggers.training import whole_or_none
 from taggers.transformer_network import FineTuned, TransformerNetwork
 from taggers.warm_start import shrink_and_perturb
@@ -82,6 +85,7 @@ class TransformerTagger(Tagger):
     Options = TransformerOptions
     dropouts: ClassVar[tuple[str, ...]] = ("last", "all")
     warm_starts: ClassVar[bool] = True
+    packages = ("transformers", "tokenizers", "torch")
     options: TransformerOptions
 
     def __init__(self, options: base.Options | None = None, *, seed: int = 0) -> None:
@@ -264,6 +268,16 @@ class TransformerTagger(Tagger):
         else:
             (folder / "encoder.json").write_text(json.dumps({"fingerprint": self._vectors.fingerprint}))
         save_file(network.own_weights(), folder / "head.safetensors")
+
+    def export(self, folder: Path) -> Form:
+        """A Hugging Face token classifier, unless there is a CRF, or capitalisation that an encoder is not told of."""
+        network = self._fitted()
+        if isinstance(network, FineTuned) and (classifier := token_classifier(network, self.tags)) is not None:
+            tokenizer = copy.deepcopy(self._tokenizer)
+            tokenizer.model_max_length = encoders.longest_input(network.encoder, tokenizer)  # many are without
+            encoders.save_encoder(folder, classifier, tokenizer)
+            return FORM
+        return super().export(folder)
 
     def _read(self, folder: Path) -> None:
         with torch.random.fork_rng(devices=[]):

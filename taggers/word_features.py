@@ -74,7 +74,7 @@ class WordFeatures(nn.Module):
         is read as unknown at times. Raises ValueError if the static vectors or the encoder cannot be had.
         """
         super().__init__()
-        self._options, self._words, self._characters = options, words, characters
+        self.options, self._words, self._characters = options, words, characters
         self._word_numbers = {word: n for n, word in enumerate(words, 1)}
         self._character_numbers = {character: n for n, character in enumerate(characters, 2)}
         self._forms: dict[str, _Form] = {}

@@ -92,6 +92,7 @@ def test_freezing_nothing(encoder: str, train: list[Sentence]) -> None:
 WARM = [{}, {"crf": True}, {"freeze": True}, {"freeze": True, "crf": True}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", WARM)
 def test_a_warm_start_is_ahead(encoder: str, train: list[Sentence], options: dict[str, Any]) -> None:
     """In its first epoch, and the earlier model is unharmed."""

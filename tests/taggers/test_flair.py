@@ -216,7 +216,8 @@ def flairs(tagger: FlairBiLSTMCRFTagger, words: list[str], count: int, dropout: 
     return np.log(chains.marginals_BTC), chains.path_BT
 
 
-@pytest.mark.parametrize("layers", ["one", pytest.param("two", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", ["one", "two"])
 @pytest.mark.parametrize("dropout", FlairBiLSTMCRFTagger.dropouts)
 def test_passes_are_distributed_as_those_of_flair_in_training_mode(
     tagger: FlairBiLSTMCRFTagger, deep: FlairBiLSTMCRFTagger, layers: str, dropout: str

@@ -447,6 +447,7 @@ def test_models_that_cannot_predict_words_are_refused(encoder: str, tmp_path: Pa
         MaskedLanguageModel.tied(maskless).adapt(TOY, steps=1)
 
 
+@pytest.mark.slow
 def test_the_packaged_encoder_adapts() -> None:
     model = MaskedLanguageModel.tied()
     result = model.adapt(TOY, steps=4)

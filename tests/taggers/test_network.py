@@ -104,6 +104,7 @@ def assert_alike(ours: dict[int, dict[str, np.ndarray]], theirs: dict[int, dict[
             np.testing.assert_allclose(array, theirs[i][name], atol=1e-5, err_msg=f"{name} of text {i}")
 
 
+@pytest.mark.slow
 def test_learns_a_small_data_set_without_a_mistake(kind: str) -> None:
     tagger = tagger_of(kind, units=16, epochs=12, learning_rate=2e-2, word_dropout=0.1)
     losses: list[float] = []

@@ -104,6 +104,7 @@ def test_long_documents_are_learned_from_beyond_the_first_window(encoder: str) -
     assert spans == [Span(len(filler), len(filler) + 3, "PER")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [RobertaConfig, DistilBertConfig, GPT2Config])
 def test_other_architectures(encoder: str, tmp_path: Path, kind: type[PretrainedConfig]) -> None:
     """RoBERTa counts positions from 2, the others name their parts differently; all read exactly to their limit."""

@@ -24,6 +24,8 @@ from tests.taggers.tiny import (  # noqa: F401  (fixtures)
     train,
 )
 
+pytestmark = pytest.mark.slow
+
 in_hardware = pytest.mark.skipif(
     not computes_bf16(torch.device("cpu")), reason="this processor has no bfloat16 instructions"
 )

@@ -39,6 +39,8 @@ from tests.taggers.tiny import (  # noqa: F401  (fixtures)
     train,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def log_chances(tagger: TransformerTagger, text: Sentence, count: int, dropout: str) -> np.ndarray:
     """(count, n, C): what the network itself says with its dropout on, by torch's generator.
@@ -74,7 +76,7 @@ def doubtful(encoder: str, train: list[Sentence], tmp_path_factory: pytest.TempP
     return tagger
 
 
-@pytest.mark.parametrize("dropout", TransformerTagger.dropouts)
+@pytest.mark.parametrize("dropout", ["last", pytest.param("all", marks=pytest.mark.slow)])
 def test_passes_are_distributed_as_those_of_the_network_in_training_mode(
     doubtful: TransformerTagger, train: list[Sentence], dropout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,7 @@ def test_memory_is_bounded_over_all_stores(monkeypatch: pytest.MonkeyPatch) -> N
     assert vector_store._memory._size == sum(a.nbytes for a in vector_store._memory._vectors.values())
 
 
+@pytest.mark.slow
 def test_two_processes_write_at_once(folder: Path) -> None:
     program = "for n in numbers[::5]:\n    vectors.put(made(*range(n, n + 10)))\n"
     children = [child(program, folder, *numbers) for numbers in ((0, 150), (100, 250))]
