@@ -2,10 +2,11 @@
 #   make run                the demo: a Label Studio of its own, the backend, and a project to annotate
 #   make run SIMULATE=1     the same, with a scripted annotator
 #   make run LABEL_STUDIO_URL=http://localhost:8080 LABEL_STUDIO_API_KEY=...     for your Label Studio
-#   make test               ruff, mypy and all tests, also those against a real Label Studio
+#   make test               ruff, mypy and all tests, also those against a real Label Studio and in a browser
 #   make test-fast          ruff, mypy and the quick tests
 #   make lint               ruff and mypy
 #   make label-studio       install a Label Studio for the tests and the demo (run and test do it themselves)
+#   make chromium           install Debian's Chromium for the tests (test does it itself; none where there is one)
 #   make clean              remove what was installed, the demo's data and caches (never data/)
 # Settings (README) may stand on the command line, in the environment or in .env.
 
@@ -19,7 +20,11 @@ DEVELOPMENT := .venv/.development
 LABEL_STUDIO := $(if $(LABEL_STUDIO_BIN),,.label-studio/venv/.installed-$(LABEL_STUDIO_VERSION))
 LABEL_STUDIO_URL ?= $(shell sed -n 's/^LABEL_STUDIO_URL=//p' .env 2>/dev/null)
 
-.PHONY: help run test test-fast lint label-studio clean
+# CHROMIUM_BIN names another browser than the first on the path.
+CHROMIUM := import sys, tests.chromium; sys.exit(tests.chromium.executable() is None)
+APT_GET := $$(test $$(id -u) = 0 || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq
+
+.PHONY: help run test test-fast lint label-studio chromium clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,7 +32,7 @@ help:
 run: $(RUNTIME) $(if $(LABEL_STUDIO_URL),,$(LABEL_STUDIO))
 	@.venv/bin/python -m demo
 
-test: lint $(LABEL_STUDIO)
+test: lint $(LABEL_STUDIO) chromium
 	.venv/bin/python -m pytest
 
 test-fast: lint
@@ -39,6 +44,15 @@ lint: $(DEVELOPMENT)
 	.venv/bin/mypy
 
 label-studio: $(LABEL_STUDIO)
+
+chromium: $(DEVELOPMENT)
+	@.venv/bin/python -c "$(CHROMIUM)" || { \
+	  echo "Installing Debian's Chromium for the tests in a browser (once) ..." && \
+	  $(APT_GET) update && $(APT_GET) install -y --no-install-recommends chromium >/dev/null; \
+	} || { \
+	  echo "No Chromium, and apt-get could not install it: install one, or set CHROMIUM_BIN to a Chrome or Chromium." >&2; \
+	  exit 1; \
+	}
 
 clean:
 	rm -rf .venv .label-studio .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,7 +12,6 @@ from typing import Any
 from label_studio_ml.model import LabelStudioMLBase
 from sqlalchemy.orm import Session
 
-from corpus import Sentence
 from labelstudio.documents import BadTask, Document, document
 from labelstudio.events import Event, read_event, record_of_task
 from labelstudio.publish import score_at
@@ -29,7 +28,7 @@ from learning.intake import (
     put_tasks,
     unknown,
 )
-from learning.serving import UNTRAINED, Answer, Answers, answer, current_version
+from learning.serving import UNTRAINED, Answer, Answers, Current, answer, find_current
 from learning.settings import DECIDE_THE_MODEL, ProjectSettings, Settings, as_dict
 from learning.workspace import Workspace
 
@@ -60,8 +59,9 @@ class ActiveTagger(LabelStudioMLBase):
         self.workspace = workspace or open_workspace()
         self.key = str(project_id or "")
         self.config = label_config
+        self._seen: Current | None = None
         super().__init__(project_id=project_id, label_config=None)
-        if self.key:
+        if self.key and self._seen is None:  # label-studio-ml 2.x has set it up already
             self.setup()
 
     def setup(self) -> None:
@@ -71,14 +71,12 @@ class ActiveTagger(LabelStudioMLBase):
         """
         if not self.key or self.config is None:
             return
-        with self.workspace.db.read() as session:
-            project = find_project(session, self.key)
-            known = project is not None and project.label_config == self.config
-            version = current_version(session, project) if project else UNTRAINED
-        if not known:
+        self._seen = self._look()
+        if self._seen is None or self._seen.project.label_config != self.config:
             self._introduce(self.config)
-        if hasattr(self, "set"):  # label-studio-ml 2.x answers /setup from there
-            self.set("model_version", version)
+            self._seen = self._look()
+        if self._seen and hasattr(self, "set"):  # label-studio-ml 2.x answers /setup from there
+            self.set("model_version", self._seen.version)
 
     def _introduce(self, config: str) -> None:
         """Write down a new project, or a known one's new label config."""
@@ -131,9 +129,8 @@ class ActiveTagger(LabelStudioMLBase):
     @property
     def version(self) -> str:
         """The version that answers at present."""
-        with self.workspace.db.read() as session:
-            project = find_project(session, self.key)
-            return current_version(session, project) if project else UNTRAINED
+        seen = self._look()
+        return seen.version if seen else UNTRAINED
 
     def predict(
         self, tasks: list[dict[str, Any]], context: dict[str, Any] | None = None, **kwargs: Any
@@ -143,20 +140,22 @@ class ActiveTagger(LabelStudioMLBase):
         A task whose text cannot be read gets an empty result with the highest score, and a line in the log.
         """
         records = [record_of_task(task) for task in tasks if _has_birth(task)]
+        seen = self._seen or self._look()  # one instance a request: `setup` has just looked
+        if seen is None:
+            raise self._unknown()
+        settings = self._settings(seen.project)
         with self.workspace.db.read() as session:  # which never waits for a writer
-            project = self._project(session)
-            settings = self._settings(project)
-            news = unknown(session, project, records)
+            news = unknown(session, seen.project, records)
         if news:  # without an API key, the way to know them
             with self.workspace.db.write() as session:
                 project = self._project(session)
                 put_tasks(session, project, news, settings.seed)
                 if put_annotations(session, project, [annotation for task in news for annotation in task.annotations]):
                     check_triggers(session, project, settings)
-        schema = read_schema(self.config or project.label_config, settings.control)
+            seen = self._look() or seen  # a round may have been published while this waited to write
+        schema = read_schema(self.config or seen.project.label_config, settings.control)
         documents = {i: doc for i, task in enumerate(tasks) if (doc := _read(schema, task)) is not None}
-        sentences = [Sentence.from_text(str(_id(tasks[i])), doc.text) for i, doc in documents.items()]
-        answers = answer(self.workspace, project, sentences)
+        answers = answer(self.workspace, seen, [(_id(tasks[i]), doc.text) for i, doc in documents.items()])
         found = {
             i: _result(schema, doc, item, answers)
             for (i, doc), item in zip(documents.items(), answers.items, strict=True)
@@ -176,13 +175,20 @@ class ActiveTagger(LabelStudioMLBase):
             _write_down(session, project, happened, self._settings(project))
             return {"due": project.due, "reason": project.due_reason}
 
+    def _look(self) -> Current | None:
+        with self.workspace.db.read() as session:
+            return find_current(session, self.key)
+
     def _project(self, session: Session) -> Project:
         project = find_project(session, self.key)
         if project is None:
-            raise LookupError(
-                f"project {self.key!r} is not known here: connect this backend in the project's settings (Model)"
-            )
+            raise self._unknown()
         return project
+
+    def _unknown(self) -> LookupError:
+        return LookupError(
+            f"project {self.key!r} is not known here: connect this backend in the project's settings (Model)"
+        )
 
     def _settings(self, project: Project) -> ProjectSettings:
         """The project's settings; the backend's own if they no longer fit, so that nothing that arrives is lost."""
@@ -196,6 +202,8 @@ class ActiveTagger(LabelStudioMLBase):
 def _write_down(session: Session, project: Project, happened: Event, settings: ProjectSettings) -> None:
     if happened.tasks and put_tasks(session, project, happened.tasks, settings.seed):
         mark_due(project, "rank", "new or changed tasks")
+    if happened.title:
+        project.title = happened.title
     put_annotations(session, project, happened.annotations)
     if happened.deleted_annotations:
         delete_annotations(session, project, happened.deleted_annotations)

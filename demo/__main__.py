@@ -72,7 +72,7 @@ def serve_for(settings: Settings) -> NoReturn:
     lines = [
         f"Label Studio:  {settings.label_studio_url}",
         f"Backend:       [bold]{address}[/bold]",
-        f"Status:        [bold]{address}/status[/bold]",
+        f"Status:        [bold]{address}[/bold]",
         "",
         "In your project: Settings, Model, Connect Model, with the backend's address as Backend URL.",
     ]
@@ -119,7 +119,7 @@ def start(
         Panel(
             f"Annotate:   [bold]{studio_url}/projects/{project}/data[/bold]  > Label All Tasks\n"
             f"Login:      {label_studio.EMAIL} / {label_studio.PASSWORD}\n"
-            f"Status:     [bold]{backend_url}/status[/bold]\n"
+            f"Status:     [bold]{backend_url}[/bold]\n"
             f"Logs:       {studio.log}, {backend.log}",
             title="Active Tagger",
             expand=False,
@@ -132,11 +132,11 @@ def run_annotator(settings: Settings, api: label_studio.API, project: int, annot
     """Let the scripted annotator work, and print a line per round."""
     gold = {sentence.text: sentence.spans or () for sentence in grammar.generate(tasks)}
     round_size = settings.round_size if "round_size" in settings.model_fields_set else EXTRA_PARAMS["round_size"]
-    address = f"http://{label_studio.HOST}:{settings.port}/status.json"
+    address = f"http://{label_studio.HOST}:{settings.port}/api/projects/{project}"
 
     def finished() -> list[annotator.Round]:
         answer = httpx.get(address, auth=_login(settings), timeout=10, trust_env=False)
-        return annotator.finished_rounds(answer.raise_for_status().json(), project)
+        return annotator.finished_rounds(answer.raise_for_status().json())
 
     console.print(f"A scripted annotator answers {annotations} tasks, always the one that is served next.")
     for done in annotator.simulate(api, project, gold, finished, annotations, round_size):

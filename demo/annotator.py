@@ -85,13 +85,12 @@ def _wait_for(rounds: Callable[[], list[Round]]) -> list[Round]:
     raise DemoError(f"no round was finished within {ROUND_SECONDS:.0f} s; see the status page")
 
 
-def finished_rounds(status: Mapping[str, Any], project: int) -> list[Round]:
-    """The published rounds of a project in the backend's /status.json, the oldest first.
+def finished_rounds(project: Mapping[str, Any]) -> list[Round]:
+    """The published rounds of a project, as the backend's /api/projects/{key} shows it, the oldest first.
 
     Raises DemoError if the latest round failed.
     """
-    states = [state for state in status["projects"] if state["id"] == project]
-    rounds = [this for state in states for this in reversed(state["rounds"])]
+    rounds = list(reversed(project["rounds"]))
     if rounds and rounds[-1]["state"] == "failed":
         raise DemoError(f"the backend's latest round failed: {rounds[-1]['error']}")
     return [_round(this) for this in rounds if this["state"] == "done"]

@@ -1,87 +1,87 @@
-"""The HTTP application: Label Studio's ML-backend routes, and a plain status."""
+"""The HTTP application: Label Studio's ML-backend routes, the API under `/api`, and the pages that show it."""
 
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from sqlalchemy import select
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import model
 from labelstudio.events import project_key
-from learning import rounds
 from learning.database import Project, Round
-from learning.intake import find_project
 from learning.serving import current_version
-from model import ActiveTagger, open_workspace
-from server import simulations
+from model import ActiveTagger
+from server import api, telemetry
+from server.events import Feed, ended_with_the_server
 from server.logs import set_up_logging
-from server.status import project_states, status_page
+from server.security import Credentials, Guarded, SecurityHeaders, allowed
 
 log = logging.getLogger("active_tagger")
 Payload = dict[str, Any]
+PAGES = Path(__file__).parent / "pages"
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open the workspace before the first request, and warm the models up behind it."""
-    workspace = open_workspace()
+    workspace = model.open_workspace()
     set_up_logging(workspace.settings.log_level)
     threading.Thread(target=_warm_up, daemon=True).start()
-    yield
+    app.state.feed = Feed(workspace)
+    with ended_with_the_server(app.state.feed):
+        yield
     workspace.db.engine.dispose()
 
 
 def _warm_up() -> None:
-    """Load the current models, so that the first prediction need not."""
-    workspace = open_workspace()
+    """Do what the first request would have to wait for: imports that are put off, and loading the current models."""
+    import label_studio_sdk.label_interface.interface  # noqa: F401
+
+    workspace = model.open_workspace()
     with workspace.db.read() as session:
         current = select(Round.model_round_id).join(Project, Project.current_round_id == Round.id)
-        for model in session.scalars(select(Round).where(Round.id.in_(current))):
+        for fitted in session.scalars(select(Round).where(Round.id.in_(current))):
             try:
-                workspace.models.load(model.project_id, model.version)
+                workspace.models.load(fitted.project_id, fitted.version)
             except Exception:
-                log.exception("model %s could not be loaded", model.version)
-
-
-async def allowed(
-    credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))],
-) -> None:
-    """Basic authentication, where it is configured."""
-    settings = open_workspace().settings
-    if settings.basic_auth_user is None or settings.basic_auth_pass is None:
-        return
-    given = (credentials.username, credentials.password) if credentials else ("", "")
-    wanted = (settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
-    same = [secrets.compare_digest(g.encode(), w.encode()) for g, w in zip(given, wanted, strict=True)]
-    if not all(same):
-        raise HTTPException(401, "user name or password is wrong", {"WWW-Authenticate": "Basic"})
+                log.exception("model %s could not be loaded", fitted.version)
 
 
 class Timed:
-    """ASGI middleware that logs what takes longer than Label Studio waits for a webhook."""
+    """ASGI middleware that logs what is answered later than Label Studio waits for a webhook."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        await self._app(scope, receive, send)
-        if scope["type"] == "http" and (seconds := time.monotonic() - began) > 1.0:
-            log.info("%s took %.1f s", scope["path"], seconds)
+
+        async def timed(message: Message) -> None:
+            late = message["type"] == "http.response.start" and time.monotonic() - began > 1.0
+            if late:
+                log.info("%s took %.1f s", scope["path"], time.monotonic() - began)
+            await send(message)
+
+        await self._app(scope, receive, timed if scope["type"] == "http" else send)
 
 
-app = FastAPI(title="Active Tagger", lifespan=lifespan)
+# FastAPI's own documentation pages load scripts from elsewhere; the document itself is served below.
+app = FastAPI(title="Active Tagger", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
 app.add_middleware(Timed)
-Guarded = [Depends(allowed)]
+app.add_middleware(SecurityHeaders)
+app.include_router(api.router)
+telemetry.mount(app)
 
 
 @app.exception_handler(ValueError)
@@ -98,11 +98,59 @@ async def unknown(request: Request, error: LookupError) -> JSONResponse:
     return JSONResponse({"detail": str(error.args[0]) if error.args else "not found"}, 404)
 
 
-@app.get("/")
+@app.get("/", response_model=None)
+async def root(request: Request, credentials: Credentials) -> Response:
+    """For people the status page; for Label Studio, which also looks here, the same as `/health`."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse(await health(), headers={"Vary": "Accept"})
+    await allowed(credentials)
+    return _page("index.html")
+
+
 @app.get("/health")
 async def health() -> Payload:
     """Label Studio asks this before everything else and waits one second."""
     return {"status": "UP", "model_class": "ActiveTagger"}
+
+
+@app.get("/project", dependencies=Guarded, include_in_schema=False)
+async def project_page() -> FileResponse:
+    """One project, `?key=…`."""
+    return _page("project.html")
+
+
+def _page(name: str) -> FileResponse:
+    return FileResponse(PAGES / name, headers={"Cache-Control": "no-cache", "Vary": "Accept"})
+
+
+_pages = StaticFiles(directory=PAGES)
+_spec = find_spec("uplot")  # found without importing it: only its files are of use
+_chart_files = StaticFiles(directory=Path(_spec.origin or "").parent / "static") if _spec else None
+
+
+@app.get("/pages/{path:path}", dependencies=Guarded, include_in_schema=False)
+async def static_file(request: Request, path: str) -> Response:
+    """Scripts and styles; those under `uplot/` are the charting library's own."""
+    folder: StaticFiles | None = _pages
+    if path.startswith("uplot/"):
+        folder, path = _chart_files, path.removeprefix("uplot/")
+    if folder is None:
+        raise HTTPException(404, "the package uplot-python is not installed")
+    answer = await folder.get_response(path, request.scope)
+    answer.headers["Cache-Control"] = "no-cache"  # asked for again, and answered 304 as long as it is the same
+    return answer
+
+
+@app.get("/openapi.json", dependencies=Guarded, include_in_schema=False)
+def openapi() -> Payload:
+    """What can be asked for, and what comes."""
+    return app.openapi()
+
+
+@app.get("/status", include_in_schema=False)
+async def status() -> RedirectResponse:
+    """Where the status page was before."""
+    return RedirectResponse("./", 301)
 
 
 @app.post("/setup", dependencies=Guarded)
@@ -137,47 +185,5 @@ def webhook(payload: Payload) -> Payload:
 @app.get("/versions", dependencies=Guarded)
 def versions() -> Payload:
     """The versions in use, of all projects: Label Studio does not say which it means."""
-    with open_workspace().db.read() as session:
+    with model.open_workspace().db.read() as session:
         return {"versions": [current_version(session, project) for project in session.scalars(select(Project))]}
-
-
-@app.get("/status.json", dependencies=Guarded)
-def status_json() -> Payload:
-    """All projects with their rounds."""
-    return {"projects": project_states(open_workspace())}
-
-
-@app.get("/status", dependencies=Guarded, response_class=HTMLResponse)
-def status() -> str:
-    """The same, to read."""
-    return status_page(project_states(open_workspace()))
-
-
-@app.post("/projects/{key}/rollback", dependencies=Guarded)
-def rollback(key: str, payload: Payload) -> Payload:
-    """Rank and serve with an earlier model again: `{"version": "v3-…"}`."""
-    workspace = open_workspace()
-    with workspace.db.read() as session:
-        project = find_project(session, key)
-    if project is None:
-        raise LookupError(f"project {key!r} is not known here")
-    rounds.rollback(workspace.db, workspace.models, project.id, str(payload.get("version")))
-    return {"due": f"roll back to {payload.get('version')}"}
-
-
-@app.post("/projects/{key}/simulate", dependencies=Guarded)
-def simulate(key: str, payload: Payload) -> Payload:
-    """Compare strategies on what is labelled so far: `{}`, or what `server.simulations.ask` knows."""
-    return {"simulation": simulations.ask(open_workspace(), key, payload)}
-
-
-@app.get("/projects/{key}/simulations", dependencies=Guarded)
-def newest_simulations(key: str) -> Payload:
-    """How they stand and what they came to, the latest first."""
-    return {"simulations": simulations.newest_of(open_workspace(), key)}
-
-
-@app.get("/projects/{key}/simulations/{id}/report", dependencies=Guarded, response_class=HTMLResponse)
-def simulation_report(key: str, id: int) -> str:
-    """Tables and curves of one that is done."""
-    return simulations.report(open_workspace(), key, id)

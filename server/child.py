@@ -11,7 +11,7 @@ from functools import cache
 from sqlalchemy import select
 
 from labelstudio.client import LabelStudioError
-from learning import rounds
+from learning import review, rounds
 from learning.database import Project, Round, now
 from learning.processes import end_with_parent
 from learning.settings import Settings
@@ -76,6 +76,7 @@ def work(project_id: int) -> None:
             log.exception("project %s: round %s could not be published", project.key, round_id)
             rounds.fail(db, round_id, _words(error), transient=True)
             return
+        review.look_closer(db, round_id, venue.snapshot, settings)
     _clean_up(workspace, project_id, venue)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from corpus import Span
 from corpus.tags import encode
-from labelstudio.client import LabelStudio, LabelStudioError, Unauthorized, Unreachable
+from labelstudio.client import LabelStudio, LabelStudioError, Unauthorized
 from labelstudio.publish import clean_up, publish, score_at
 from labelstudio.records import AnnotationRecord
 from labelstudio.results import chosen, prediction, result_of, spans_of
@@ -23,6 +23,7 @@ from learning.serving import UNTRAINED
 from learning.settings import ProjectSettings
 from learning.venue import Collected
 from learning.workspace import Workspace
+from server.connection import connect
 from server.reconcile import reconcile
 from server.texts import Texts
 
@@ -98,27 +99,9 @@ class LiveVenue:
 
     @cached_property
     def _client(self) -> LabelStudio | None:
-        """A client whose token works, our own settings first; None without one.
-
-        Our key goes only to our own LABEL_STUDIO_URL, never to an address that a request names.
-        """
-        settings = self.workspace.settings
-        if settings.label_studio_url and settings.label_studio_api_key:
-            client = LabelStudio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
-            client.check()
-            return client
         with self.workspace.db.read() as session:
             lent = session.get_one(Project, self.project_id).connection
-        url, token = settings.label_studio_url or lent.get("hostname"), lent.get("access_token")
-        if not url or not token:
-            return None
-        try:
-            client = LabelStudio(url, token)
-            client.check()
-        except (Unauthorized, Unreachable) as error:
-            log.info("the token that Label Studio lent does not serve: %s", error)
-            return None
-        return client
+        return connect(self.workspace.settings, lent)
 
     def snapshot(self) -> Collected:
         """What the database holds, without asking Label Studio."""

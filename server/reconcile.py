@@ -56,6 +56,7 @@ def _pass(
     remote = client.project(external_id)
     with db.write() as session:
         project = session.get_one(Project, project_id)
+        project.title = remote.title
         if remote.label_config != project.label_config:
             project.label_config = remote.label_config
         put_tasks(session, project, tasks, seed)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from learning import rounds
 from learning.settings import Settings
 from learning.workspace import Workspace
+from server import heartbeat
 from server.jobs import Rounds, open_queue
 from server.logs import set_up_logging
 from server.simulations import Simulations
@@ -53,6 +54,7 @@ def main() -> None:
                         queued[project_id] = time.monotonic()
                         round_job(project_id)
                 simulations.look()
+                heartbeat.beat(settings.data_dir)
             except Exception:
                 log.exception("looking for something to do failed; trying again")
 

@@ -9,13 +9,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from demo import label_studio
 from demo.__main__ import EXTRA_PARAMS
 from demo.__main__ import main as demo
 from learning.settings import ProjectSettings, Settings
-from server.app import allowed, app
+from server.app import app
+from server.security import allowed
 from strategies import FILTERS, STRATEGIES, Filter, Strategy
 from taggers import TAGGERS, tagger_class
 from tests.strategies.conftest import order, random_pool, wordless
@@ -119,7 +120,7 @@ def options_of(kind: type[Strategy] | type[Filter]) -> list[str]:
 
 def test_routes() -> None:
     found = {tuple(route.strip("`").split()): login for route, login, _ in table("Route", "Login", "What")}
-    ours = [route for route in app.routes if isinstance(route, APIRoute)]
+    ours = [route for route in iter_route_contexts(app.routes) if isinstance(route.original_route, APIRoute)]
     assert found == {
         (method, route.path): "yes" if any(needed.call is allowed for needed in route.dependant.dependencies) else "no"
         for route in ours

@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": LEARNING | {"labelstudio"},
     "experiments": LEARNING | {"labelstudio"},
     "server": LEARNING | {"labelstudio", "experiments", "model"},
+    "cli": LEARNING | {"model", "server"},
     "demo": LEARNING | {"labelstudio", "experiments", "model", "server", "benchmarks"},
     "benchmarks": LEARNING | {"labelstudio", "experiments", "model", "server", "demo"},
 }

@@ -70,7 +70,7 @@ def test_a_foreign_task_is_named() -> None:
 
 
 def status(**latest: object) -> dict[str, object]:
-    """What the backend shows: two projects with a cold start, the first one with a round after it."""
+    """What the backend shows: a cold start, and a round after it."""
     cold = {
         "number": 1,
         "version": "v1",
@@ -80,7 +80,7 @@ def status(**latest: object) -> dict[str, object]:
         "seconds": 1.5,
         "metrics": {"train_sentences": 0, "holdout_sentences": 0, "evaluation": None},
     }
-    return {"projects": [{"id": 3, "rounds": [cold | {"number": 2} | latest, cold]}, {"id": 5, "rounds": [cold]}]}
+    return {"id": 3, "rounds": [cold | {"number": 2} | latest, cold]}
 
 
 def test_reads_finished_rounds_oldest_first() -> None:
@@ -91,15 +91,14 @@ def test_reads_finished_rounds_oldest_first() -> None:
     }
     fitted = Round(2, "fit", "v2", 20, 0.5, 0.25, 0.75, 1.5)
     shown = status(kind="fit", version="v2", metrics=metrics)
-    assert annotator.finished_rounds(shown, 3) == [
+    assert annotator.finished_rounds(shown) == [
         Round(1, "cold start", "v1", 0, None, None, None, 1.5),
         fitted,
     ]
-    assert len(annotator.finished_rounds(shown, 5)) == 1
-    assert annotator.finished_rounds(shown, 9) == []
+    assert annotator.finished_rounds({"rounds": []}) == []
 
 
 def test_a_round_under_way_does_not_count_and_a_failed_one_is_reported() -> None:
-    assert len(annotator.finished_rounds(status(state="running", metrics={}), 3)) == 1
+    assert len(annotator.finished_rounds(status(state="running", metrics={}))) == 1
     with pytest.raises(DemoError, match="latest round failed: OSError: disk full"):
-        annotator.finished_rounds(status(state="failed", error="OSError: disk full", metrics={}), 3)
+        annotator.finished_rounds(status(state="failed", error="OSError: disk full", metrics={}))

@@ -60,7 +60,7 @@ def test_learns_stops_and_goes_on(environment: dict[str, str], tmp_path: Path) -
     again = subprocess.Popen(demo, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:
         wait_for_line(again, "Ctrl-C stops everything")
-        status = httpx.get(f"http://127.0.0.1:{environment['PORT']}/status.json", timeout=10).json()
+        status = httpx.get(f"http://127.0.0.1:{environment['PORT']}/api/projects", timeout=10).json()
         assert [(state["labelled"], state["tasks"]) for state in status["projects"]] == [(30, 150)]
         assert status["projects"][0]["version"] == rounds[-1][2]
         again.send_signal(signal.SIGTERM)

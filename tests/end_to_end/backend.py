@@ -71,9 +71,9 @@ class RunningBackend:
         raise AssertionError(f"{what}: not within {seconds} s\n{self.log.read_text(errors='replace')[-4000:]}")
 
     def project(self, project_id: int) -> dict[str, Any]:
-        """One project's state, as /status.json tells it."""
-        states = httpx.get(f"{self.url}/status.json", timeout=30).json()["projects"]
-        return next((state for state in states if state["id"] == project_id), {})
+        """One project's state, as the API tells it; {} as long as it is not known."""
+        answer = httpx.get(f"{self.url}/api/projects/{project_id}", timeout=30)
+        return {} if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()
 
     def round_after(self, project_id: int, number: int = 0, kind: str | None = None, seconds: float = 180) -> dict:
         """Wait for a finished round with a number above `number`; its state."""

@@ -43,7 +43,7 @@ def test_a_cold_start_says_what_ordered_it_and_a_budget_in_words_starts_the_firs
     cold = backend.round_after(project.id)
     assert (cold["kind"], cold["metrics"]["strategy"]) == ("cold start", "bert-km")
     state = backend.project(project.id)
-    assert (state["ordered_by"], state["next_round_in"], state["next_round_unit"]) == ("bert-km", 150, "words")
+    assert (state["ordered_by"], state["next_round"]) == ("bert-km", {"in": 150, "unit": "words"})
 
     expected, words = [task for task, _ in queue_of(backend, cold["version"])], 0
     while words < 150:

@@ -99,6 +99,7 @@ def test_presets_are_listed():
     assert command("presets", "kim").exit_code == 2
 
 
+@pytest.mark.slow
 def test_an_export_of_label_studio_is_data_too(data):
     tasks = []
     for sentence in texts(60):

@@ -133,6 +133,7 @@ def test_colours_stand_out_on_light_and_dark(colour: str, ground: str) -> None:
     assert (lighter + 0.05) / (darker + 0.05) >= 3
 
 
+@pytest.mark.slow
 def test_the_same_bytes_every_time(runs, full, tmp_path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -22,6 +22,8 @@ from experiments.plan import FULL, Plan
 from experiments.report import compare, console_tables
 from experiments.results import Iteration, Run, add, open_run, read_runs
 
+pytestmark = pytest.mark.slow
+
 PLAN = Plan(data="made up", start="100 words", budget="100 words", rounds=2)
 MNLP = {0: (0.4, 0.6, 0.74), 1: (0.4, 0.64, 0.75)}
 RANDOM = {0: (0.2, 0.4, 0.6), 1: (0.2, 0.44, 0.68)}

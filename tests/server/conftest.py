@@ -22,7 +22,6 @@ def workspace(tmp_path, monkeypatch):
         Settings(data_dir=tmp_path / "data", tagger="crf", strategy="mnlp", round_size=10, cold_start="random")
     )
     monkeypatch.setattr(model, "open_workspace", lambda: made)
-    monkeypatch.setattr("server.app.open_workspace", lambda: made)
     return made
 
 

@@ -1,12 +1,10 @@
+import re
 import time
 
 import pytest
-from fastapi.testclient import TestClient
-from pydantic import SecretStr
 from sqlalchemy import select
 
 from corpus import Sentence
-from learning import rounds
 from learning.database import Annotation, Project, Task
 from server.child import work
 from tests.learning.texts import texts
@@ -39,7 +37,31 @@ def train(workspace) -> None:
 
 def test_health_needs_nothing(client):
     for path in ("/", "/health"):
-        assert client.get(path).json()["status"] == "UP"
+        assert client.get(path, headers={"Accept": "*/*"}).json()["status"] == "UP"
+
+
+def test_people_get_the_page_at_the_same_address(client):
+    page = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html") and page.text.startswith("<!doctype html>")
+    assert page.headers["vary"] == "Accept", "or a cache would give the one what is meant for the other"
+    moved = client.get("/status", follow_redirects=False)
+    assert (moved.status_code, moved.headers["location"]) == (301, "./")
+
+
+def test_static_files(client):
+    assert client.get("/project?key=4").text.startswith("<!doctype html>")
+    page = client.get("/", headers={"Accept": "text/html"}).text
+    files = re.findall(r'(?:src|href)="(pages/[^"]+)"', page)
+    assert files and all(client.get(f"/{file}").status_code == 200 for file in files)
+    chart = client.get("/pages/uplot/uPlot.iife.js")
+    assert "javascript" in chart.headers["content-type"] and "uPlot" in chart.text
+    again = client.get("/pages/uplot/uPlot.iife.js", headers={"If-None-Match": chart.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("path", ["no.js", "", "../app.py", "%2e%2e/app.py", "uplot/../__init__.py", "uplot/none.js"])
+def test_nothing_else_is_served(client, path):
+    assert client.get(f"/pages/{path}").status_code == 404
 
 
 def test_setup_makes_the_project_known_once(sender, workspace):
@@ -124,10 +146,12 @@ def annotate_and_train(sender, workspace, n=40) -> list[Sentence]:
     sender.setup()
     sentences = texts(n + 20)
     sender.webhook("TASKS_CREATED", tasks=[sender.task(int(s.id), s.text) for s in sentences])
-    for s in sentences[:n]:
-        spans = [(span.start, span.end, span.label) for span in s.spans or ()]
-        annotation = sender.annotation(int(s.id), int(s.id), spans)
-        sender.webhook("ANNOTATION_CREATED", annotation=annotation, task=sender.task(int(s.id), s.text))
+    annotations = [
+        sender.annotation(int(s.id), int(s.id), [(span.start, span.end, span.label) for span in s.spans or ()])
+        for s in sentences[:n]
+    ]
+    tasks = [sender.task(int(s.id), s.text) for s in sentences[:n]]
+    sender.webhook("ANNOTATIONS_CREATED", annotation=annotations, task=tasks)
     train(workspace)
     return sentences
 
@@ -205,55 +229,9 @@ def test_a_changed_label_config_is_learned_anew(sender, workspace):
     assert {r["value"]["labels"][0] for r in result} == {"PER"}
 
 
-def test_status_shows_progress_and_no_token(sender, workspace):
-    annotate_and_train(sender, workspace)
-    (state,) = sender.client.get("/status.json").json()["projects"]
-    assert (state["labelled"], state["tasks"], state["state"]) == (40, 60, "collecting")
-    assert state["rounds"][0]["metrics"]["evaluation"]["f1"] > 0.8
-    page = sender.client.get("/status")
-    assert state["version"] in page.text
-    assert "lent-token" not in page.text + sender.client.get("/status.json").text
-
-
-def test_status_escapes_what_comes_from_outside(sender, workspace):
-    sender.setup()
-    with workspace.db.write() as session:
-        session.scalars(select(Project)).one().notice = "<script>alert(1)</script>"
-    assert "<script>" not in sender.client.get("/status").text
-
-
-def test_rolling_back_over_http(sender, workspace):
-    annotate_and_train(sender, workspace)
-    version = sender.setup().json()["model_version"]
-    url = f"/projects/{sender.key}/rollback"
-    assert sender.client.post(url, json={"version": version}).status_code == 200
-    assert the_project(workspace).due_reason == f"roll back to {version}"
-    wrong = sender.client.post(url, json={"version": "../../etc"})
-    assert wrong.status_code == 422 and version in wrong.json()["detail"]
-    assert sender.client.post("/projects/77/rollback", json={"version": version}).status_code == 404
-
-
 def test_versions(sender, workspace):
     sender.setup()
     assert sender.client.get("/versions").json() == {"versions": ["untrained"]}
-
-
-def test_basic_authentication(workspace):
-    from server.app import app
-
-    workspace.settings = workspace.settings.model_copy(
-        update={"basic_auth_user": "me", "basic_auth_pass": SecretStr("pass:word")}
-    )
-    with TestClient(app) as client:
-        assert client.get("/health").status_code == 200
-        for path in ("/versions", "/status", "/status.json"):
-            assert client.get(path).status_code == 401
-        assert client.get("/versions", auth=("me", "wrong")).status_code == 401
-        assert client.get("/versions", auth=("me", "pass:word")).status_code == 200
-        assert Sender(client).setup().status_code == 401
-        assert Sender(client).predict().status_code == 401
-        webhook = Sender(client).webhook("START_TRAINING")  # Label Studio sends these bare
-        assert webhook.status_code == 200
 
 
 def test_without_an_api_key_the_project_says_what_is_missing(sender, workspace):
@@ -266,14 +244,3 @@ def test_without_an_api_key_the_project_says_what_is_missing(sender, workspace):
     train(workspace)
     assert "LABEL_STUDIO_API_KEY" in the_project(workspace).notice
     assert sender.setup().json()["model_version"].startswith("v1-")
-
-
-def test_rounds_claimed_by_the_dead_are_seen_on_the_status(sender, workspace):
-    sender.setup()
-    sender.webhook("START_TRAINING")
-    round_id = rounds.claim(workspace.db, the_project(workspace).id)
-    (state,) = sender.client.get("/status.json").json()["projects"]
-    assert state["state"] == "training"
-    rounds.fail(workspace.db, round_id, "no such option", transient=False)
-    (state,) = sender.client.get("/status.json").json()["projects"]
-    assert (state["state"], state["rounds"][0]["error"]) == ("error", "no such option")

@@ -1,0 +1,23 @@
+"""The trainer's sign of life: the time of a file in the data folder, which every process can read."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+NAME = "trainer-alive"
+LIMIT = 30.0
+"""Seconds without a sign after which a trainer is taken for gone; a writer may keep it waiting for half of that."""
+
+
+def beat(data_dir: Path) -> None:
+    """Tell that the trainer has just looked for something to do."""
+    (data_dir / NAME).touch()
+
+
+def silent_for(data_dir: Path) -> float | None:
+    """Seconds since a trainer last looked; None if none ever has."""
+    try:
+        return max(0.0, time.time() - (data_dir / NAME).stat().st_mtime)
+    except FileNotFoundError:
+        return None

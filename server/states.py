@@ -1,0 +1,280 @@
+"""What goes on in each project, as data. Holds no token."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from labelstudio.labels import colours, label_counts
+from labelstudio.records import AnnotationRecord
+from labelstudio.results import chosen
+from labelstudio.schema import Schema, UnsupportedConfig, read_schema
+from learning.advice import Point
+from learning.curve import fitted
+from learning.database import Annotation, Project, Round, Task
+from learning.history import advice, present_curve
+from learning.intake import find_project, labelled_since, last_fit_revision, queue_left, words_since
+from learning.serving import current_version
+from learning.settings import ProjectSettings
+from learning.workspace import Workspace
+from server.links import project_link
+from server.progress import progress
+from strategies import STRATEGIES, check, strategy
+from taggers import TAGGERS
+
+ROUNDS_SHOWN = 50
+
+
+def known_project(session: Session, key: str) -> Project:
+    """The project of this key or number. Raises LookupError if there is none."""
+    project = find_project(session, key)
+    if project is None:
+        raise LookupError(f"project {key!r} is not known here")
+    return project
+
+
+def summaries(workspace: Workspace) -> list[dict[str, Any]]:
+    """Every project at a glance (`server.schemas.Summary`)."""
+    with workspace.db.read() as session:
+        projects = session.scalars(select(Project).order_by(Project.id))
+        return [summary(session, project, workspace) for project in projects]
+
+
+def summary(session: Session, project: Project, workspace: Workspace) -> dict[str, Any]:
+    """One project at a glance."""
+    last = session.scalar(select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(1))
+    settings, fault = workspace.settings.in_force(project.extra_params)
+    revision = last_fit_revision(session, project)
+    new = labelled_since(session, project, revision)
+    due_in = settings.round_size - new
+    if settings.round_words is not None:
+        due_in = settings.round_words - words_since(session, project, revision)
+    current = session.get(Round, project.current_round_id) if project.current_round_id else None
+    return {
+        "key": project.key,
+        "id": project.external_id,
+        "title": project.title,
+        "state": _word(project, last, new),
+        "notice": fault or project.notice,
+        "error": last.error if last else None,
+        "due": project.due_reason if project.due else None,
+        "paused": project.paused,
+        "progress": progress(session, last) if last and _under_way(last) else None,
+        "evaluation": _evaluation(session, current),
+        "tasks": session.scalar(select(func.count()).where(Task.project_id == project.id)) or 0,
+        "labelled": labelled_since(session, project, -1),
+        "queue_left": queue_left(session, project),
+        "new_annotations": new,
+        "next_round": {
+            "in": max(0, due_in),
+            "unit": "tasks" if settings.round_words is None else "words",
+        },
+        "version": current_version(session, project),
+        "tagger": settings.tagger,
+        "strategy": settings.strategy,
+        "ordered_by": current.metrics.get("strategy") if current else None,
+        "ranked_by": current.metrics.get("ranked_by") if current else None,
+    }
+
+
+def _word(project: Project, last: Round | None, new: int) -> str:
+    if last is not None and _under_way(last):
+        return {"running": "training", "publishing": "publishing"}[last.state]
+    if project.paused:
+        return "paused"
+    if last is None:
+        return "waiting"
+    if last.error is not None:
+        return "error"
+    if last.kind == "cold start":
+        return "cold start"
+    return "collecting" if new else "idle"
+
+
+def _under_way(this: Round) -> bool:
+    return this.state in ("running", "publishing") and this.error is None
+
+
+def _evaluation(session: Session, current: Round | None) -> dict[str, Any] | None:
+    """Of the model in use; the round that trained it knows on how many words."""
+    scores = current.metrics.get("evaluation") if current else None
+    if current is None or not scores:
+        return None
+    fitted = session.get(Round, current.model_round_id) if current.model_round_id else None
+    words = (fitted or current).metrics.get("labelled_words")
+    return {name: scores[name] for name in ("f1", "low", "high", "method")} | {"words": words}
+
+
+def detail(workspace: Workspace, key: str) -> dict[str, Any]:
+    """One project with all that is shown of it (`server.schemas.Detail`). Raises LookupError if it is unknown."""
+    with workspace.db.read() as session:
+        project = known_project(session, key)
+        settings, _ = workspace.settings.in_force(project.extra_params)
+        rounds = session.scalars(
+            select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(ROUNDS_SHOWN)
+        ).all()
+        schema = _schema(project, settings)
+        advised = advice(session, project)
+        latest: dict[str, Any] = {name: _newest(rounds, name) for name in ("saving", "batch", "evaluation")}
+        return {
+            **summary(session, project, workspace),
+            "link": project_link(workspace.settings, project),
+            "labels": [{"value": name, "colour": colour} for name, colour in _colours(project, schema).items()],
+            "advice": advised.as_json() if advised else None,
+            "curve": {**_curve(session, project), "saving": latest["saving"]},
+            "label_scores": _label_scores(session, project, schema),
+            "batch": latest["batch"],
+            "rounds": [_round(this) for this in rounds],
+            "versions": _versions(session, project, workspace),
+            "settings": {name: getattr(settings, name) for name in ProjectSettings.model_fields},
+            "choices": choices(settings.acquisition),
+        }
+
+
+def _newest(rounds: Any, name: str) -> Any:
+    return next((found for this in rounds if (found := this.metrics.get(name))), None)
+
+
+def _schema(project: Project, settings: ProjectSettings) -> Schema | None:
+    try:
+        return read_schema(project.label_config, settings.control)
+    except UnsupportedConfig:
+        return None
+
+
+def _colours(project: Project, schema: Schema | None) -> dict[str, str | None]:
+    return colours(project.label_config, schema) if schema else {}
+
+
+def _curve(session: Session, project: Project) -> dict[str, Any]:
+    """The points of the learning curve, and the curve fitted to them."""
+    told = [(this, point) for this in present_curve(session, project) if (point := Point.from_metrics(this.metrics))]
+    fit = fitted([point for _, point in told])
+    return {
+        "points": [
+            {
+                "round": this.number,
+                "version": this.version,
+                **{name: getattr(point, name) for name in ("words", "f1", "low", "high", "method")},
+            }
+            for this, point in told
+        ],
+        "fit": fit.as_json() if fit else None,
+    }
+
+
+def _label_scores(session: Session, project: Project, schema: Schema | None) -> list[dict[str, Any]]:
+    """Per label of the config, and those besides that were evaluated: scores, and how often it was given."""
+    if schema is None:
+        return []
+    current = session.get(Round, project.current_round_id) if project.current_round_id else None
+    scores = ((current.metrics.get("evaluation") if current else None) or {}).get("per_label", {})
+    counts = _counts(session, project, schema)
+    rows = []
+    for label in dict.fromkeys([*schema.labels, *scores]):
+        of = scores.get(label, {})
+        gold, precision, recall = of.get("support"), of.get("precision"), of.get("recall")
+        right = gold * recall if gold is not None else None
+        rows.append(
+            {
+                "label": label,
+                **{name: of.get(name) for name in ("precision", "recall", "f1")},
+                "gold": gold,
+                # Stored are shares: without a right one they do not say how many were found.
+                "predicted": round(right / precision) if right and precision else None,
+                "labelled": counts.get(label, 0),
+            }
+        )
+    return rows
+
+
+_counted: dict[int, tuple[int, Schema, dict[str, int]]] = {}
+"""By project: the revision, the schema, and the labels' counts, which take as long to make as to read everything."""
+
+
+def _counts(session: Session, project: Project, schema: Schema) -> dict[str, int]:
+    known = _counted.get(project.id)
+    if known is None or known[:2] != (project.revision, schema):
+        by_task: dict[int, list[AnnotationRecord]] = {}
+        columns = [getattr(Annotation, name) for name in AnnotationRecord.__dataclass_fields__]
+        of_project = (Annotation.project_id == project.id, ~Annotation.deleted)
+        for row in session.execute(select(*columns).where(*of_project)):
+            by_task.setdefault(row.task_id, []).append(AnnotationRecord(*row))
+        results = [one.result for records in by_task.values() if (one := chosen(records))]
+        known = _counted[project.id] = (project.revision, schema, dict(label_counts(schema, results)))
+    return known[2]
+
+
+def _round(this: Round) -> dict[str, Any]:
+    return {
+        "number": this.number,
+        "version": this.version,
+        "kind": this.kind,
+        "state": this.state,
+        "reason": this.reason,
+        "progress": this.progress,
+        "metrics": {name: value for name, value in this.metrics.items() if name != "holdout_counts"},
+        "problems": this.problems,
+        "error": this.error,
+        "started_at": _time(this.started_at),
+        "seconds": (this.finished_at - this.started_at).total_seconds() if this.finished_at else None,
+    }
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds") + "Z"
+
+
+def _versions(session: Session, project: Project, workspace: Workspace) -> list[dict[str, Any]]:
+    """The models that rounds have trained, the latest first: those on disk, and of the others the newest."""
+    stored = workspace.models.versions(project.id)
+    current = session.get(Round, project.current_round_id) if project.current_round_id else None
+    fitted = session.scalars(
+        select(Round)
+        .where(Round.project_id == project.id, Round.kind == "fit", Round.model_round_id == Round.id)
+        .order_by(Round.number.desc())
+    ).all()
+    return [
+        {
+            "version": this.version,
+            "round": this.number,
+            "current": current is not None and current.model_round_id == this.id,
+            "stored": this.version in stored,
+            "f1": (this.metrics.get("evaluation") or {}).get("f1"),
+            "words": this.metrics.get("labelled_words"),
+            "tagger": this.settings.get("tagger"),
+            "strategy": this.settings.get("strategy"),
+            "settings": this.settings,
+            "created_at": _time(this.started_at),
+            "bytes": _bytes(workspace, project.id, this.version) if this.version in stored else None,
+        }
+        for i, this in enumerate(fitted)
+        if i < ROUNDS_SHOWN or this.version in stored
+    ]
+
+
+def _bytes(workspace: Workspace, project_id: int, version: str) -> int:
+    files = workspace.models.folder(project_id, version).rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@cache
+def choices(acquisition: str | None) -> dict[str, Any]:
+    """Taggers, and by tagger the strategies that work with it, or with the `acquisition` model that then ranks."""
+
+    def works(name: str, tagger: str) -> bool:
+        ranks, chosen = TAGGERS[acquisition or tagger], strategy(name)
+        try:
+            check(chosen, ranks.provides)
+        except ValueError:
+            return False
+        return chosen.dropout is None or chosen.dropout in ranks.dropouts
+
+    return {
+        "taggers": list(TAGGERS),
+        "strategies": {tagger: [name for name in STRATEGIES if works(name, tagger)] for tagger in TAGGERS},
+    }
