@@ -75,7 +75,7 @@ def queue(workspace: Workspace, key: str, limit: int) -> dict[str, Any]:
                 "words": row.words,
                 "spans": _spans(row.spans) if fresh else [],
                 "uncertain": [{"start": start, "end": end, "confidence": sure} for start, end, sure in sorted(words)],
-                "why": _why(row, ordered_by, sentence.text, words, trained=fitted is not None),
+                "why": _why(row, ordered_by, trained=fitted is not None),
                 "link": task_link(link, task.id),
             }
         )
@@ -139,7 +139,7 @@ def _uncertain(workspace: Workspace, project: Project, fitted: Round, sentences:
     return found
 
 
-def _why(row: Prediction, strategy: str, text: str, words: Words, *, trained: bool) -> str:
+def _why(row: Prediction, strategy: str, *, trained: bool) -> str:
     """One short sentence."""
     if row.holdout:
         return "Drawn at random for the hold-out."
@@ -147,7 +147,4 @@ def _why(row: Prediction, strategy: str, text: str, words: Words, *, trained: bo
         return f"Chosen by {strategy}, before there is a model."
     if row.priority is None:
         return "Not compared: it follows what was."
-    if not words:
-        return f"Chosen by {strategy}."
-    start, end, _ = words[0]
-    return f"Chosen by {strategy}; least sure of “{text[start:end]}”."
+    return f"Chosen by {strategy}."

@@ -58,7 +58,11 @@ export function showCurve(container, { curve, advice }) {
     el("summary", {}, "The curve as a table"),
     table("F1 after each trained model", head, [...rows, ...more]),
   );
-  container.replaceChildren(...sentences, figure, reading, details);
+  const earlier = new Set(curve.points.map((point) => point.method).filter((method) => method !== last.method));
+  const key = earlier.size
+    ? `Hollow: measured by ${[...earlier].join(", ")}; filled: by ${last.method}. The two do not compare: cross-validation tests on texts that the strategy chose, which are the hard ones.`
+    : null;
+  container.replaceChildren(...sentences, figure, reading, key ? el("p", { class: "quiet" }, key) : "", details);
   draw(figure, reading, curve);
 }
 
@@ -73,12 +77,23 @@ function draw(figure, reading, curve) {
   const line = new Map(ahead(curve).map((point) => [point.words, point]));
   const xs = [...new Set([...byWords.keys(), ...line.keys()])].sort((a, b) => a - b);
   const column = (known, name) => xs.map((words) => (known.has(words) ? 100 * known.get(words)[name] : null));
+  // Figures of different methods do not compare, so they are two lines.
+  const method = curve.points.at(-1).method;
+  const [others, same] = [false, true].map(
+    (wanted) => new Map([...byWords].filter(([, point]) => (point.method === method) === wanted)),
+  );
   const data = [
     xs,
     ...["low", "high", "f1"].map((name) => column(line, name)),
-    ...["low", "high", "f1"].map((name) => column(byWords, name)),
+    ...[others, same].flatMap((known) => ["low", "high", "f1"].map((name) => column(known, name))),
   ];
   const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const measured = (fill) => ({
+    stroke: colour("--accent"),
+    width: 2,
+    spanGaps: true,
+    points: { show: true, size: 8, fill: colour(fill), stroke: colour(fill === "--page" ? "--accent" : "--page") },
+  });
   const edge = { stroke: "transparent", width: 0, spanGaps: true, points: { show: false } };
   const axis = {
     stroke: colour("--quiet"),
@@ -124,16 +139,15 @@ function draw(figure, reading, curve) {
       { stroke: colour("--quiet"), width: 1.5, dash: [5, 5], spanGaps: true, points: { show: false } },
       edge,
       edge,
-      {
-        stroke: colour("--accent"),
-        width: 2,
-        spanGaps: true,
-        points: { show: true, size: 8, fill: colour("--accent"), stroke: colour("--page") },
-      },
+      measured("--page"),
+      edge,
+      edge,
+      measured("--accent"),
     ],
     bands: [
       { series: [2, 1], fill: colour("--band-fit") },
       { series: [5, 4], fill: colour("--band") },
+      { series: [8, 7], fill: colour("--band") },
     ],
     hooks: { ready: [tell], setCursor: [tell] },
   };

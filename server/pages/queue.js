@@ -50,8 +50,7 @@ function queued(task, colours) {
     ),
     foldable(marked(task.text, task.spans, colours, doubted), task.text, `queue-${task.id}`),
     task.cut && el("p", { class: "quiet" }, "The text goes on; open the task to read it all."),
-    doubted.length > 0 && el("p", { class: "quiet" }, "Least sure of ", doubted.map(unsure)),
-    task.why && el("p", { class: "quiet" }, task.why),
+    el("p", { class: "quiet" }, task.why, doubted.length > 0 && [" Least sure of ", doubted.map(unsure), "."]),
   );
 }
 

@@ -59,8 +59,7 @@ def test_uncertain_words_are_those_the_model_is_least_sure_of(sender, workspace)
         ]
         assert [w["confidence"] for w in task["uncertain"]] == pytest.approx([float(sure[t]) for t in low])
         if low and not task["holdout"]:
-            word = sentence.words[min(low, key=lambda t: sure[t])].text
-            assert task["why"] == f"Chosen by mnlp; least sure of “{word}”."
+            assert task["why"] == "Chosen by mnlp."
             marked += 1
     assert marked
 

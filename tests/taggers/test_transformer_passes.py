@@ -76,7 +76,7 @@ def doubtful(encoder: str, train: list[Sentence], tmp_path_factory: pytest.TempP
     return tagger
 
 
-@pytest.mark.parametrize("dropout", ["last", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dropout", TransformerTagger.dropouts)
 def test_passes_are_distributed_as_those_of_the_network_in_training_mode(
     doubtful: TransformerTagger, train: list[Sentence], dropout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
