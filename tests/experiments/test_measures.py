@@ -358,6 +358,7 @@ def random_rows(rng, like=None):
     return [[str(rng.choice(ALPHABET)) if rng.random() < 0.15 else tag for tag in row] for row in like]
 
 
+@pytest.mark.slow
 def test_span_scores_are_conllevals_on_any_tag_sequence(monkeypatch):
     """Invalid sequences too: `corpus.tags.decode` reads them as conlleval does, before anything is scored."""
     monkeypatch.setattr("learning.metrics.bootstrap_f1", lambda *_: (0.0, 1.0))  # the interval is not looked at

@@ -98,6 +98,7 @@ def test_many_tasks_in_one_go(session, mine):
     assert len(session.scalars(select(Task)).all()) == 10
 
 
+@pytest.mark.slow
 def test_order_and_repetition_of_messages_do_not_matter(workspace, project):
     """Every order of an annotation's three messages, each sent twice, ends in the same state."""
     first = AnAnnotation(5, 1, "2026-01-02T00:00:01", [1])

@@ -75,6 +75,7 @@ def test_hidden_states_are_the_last_layers_both_ways() -> None:
     np.testing.assert_allclose(batch.hidden_BTH, states, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("characters", ["none", "cnn", "lstm"])
 def test_words_are_told_apart_by_each_feature_alone(characters: str, tmp_path: Path) -> None:
     """What is said of a name never met must follow from its spelling, its capital, or its static vector."""
