@@ -47,8 +47,7 @@ def present_curve(session: Session, project: Project) -> list[Round]:
     return [this for this in fitted if [this.settings.get(name) for name in DECIDE_THE_MODEL] == now]
 
 
-def advice(session: Session, project: Project) -> Advice | None:
-    """Advice from those rounds; None before there is one."""
-    rounds = present_curve(session, project)
+def advice(rounds: Sequence[Round]) -> Advice | None:
+    """Advice from the rounds of `present_curve`; None before there is one."""
     points = [Point.from_metrics(this.metrics) for this in rounds]
     return advise([point for point in points if point is not None]) if rounds else None

@@ -76,6 +76,14 @@ def find_project(session: Session, key: str) -> Project | None:
     return session.scalar(NAMED, names(key))
 
 
+def known_project(session: Session, key: str) -> Project:
+    """The project of this key or number. Raises LookupError if there is none."""
+    project = find_project(session, key)
+    if project is None:
+        raise LookupError(f"project {key!r} is not known here")
+    return project
+
+
 _tasks = Base.metadata.tables[Task.__tablename__].c  # by the class it would take longer
 _KNOWN_TASKS = select(_tasks.id, _tasks.created_at, _tasks.data).where(
     _tasks.project_id == bindparam("project"), _tasks.id.in_(bindparam("tasks", expanding=True))

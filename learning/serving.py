@@ -91,14 +91,15 @@ def answer(workspace: Workspace, current: Current, texts: Sequence[tuple[int, st
             for id, hash, spans, position in session.execute(_STORED, asked):
                 known[id, hash] = Answer([Span(*span) for span in spans], position, 1.0)
         queued = any(stored.position is not None for stored in known.values())
-        queue_length = _queue_length(workspace, session, current.round_id) if queued else 0
+        length = queue_length(workspace, session, current.round_id) if queued else 0
     items = [known.get((id, text_hash(text))) for id, text in texts]
     missing = [Sentence.from_text(str(id), text) for (id, text), item in zip(texts, items, strict=True) if item is None]
     inferred = iter(_infer(workspace, current, missing))
-    return Answers(current.version, queue_length, [item or next(inferred) for item in items])
+    return Answers(current.version, length, [item or next(inferred) for item in items])
 
 
-def _queue_length(workspace: Workspace, session: Session, round_id: int) -> int:
+def queue_length(workspace: Workspace, session: Session, round_id: int) -> int:
+    """Of a stored round's whole queue, as it was ranked: scores are shares of it."""
     lengths = workspace.queue_lengths
     if round_id not in lengths:
         queued = select(func.count()).where(Prediction.round_id == round_id, Prediction.position.is_not(None))

@@ -8,12 +8,11 @@ from typing import Any
 from labelstudio.client import LabelStudioError
 from labelstudio.schema import read_schema
 from learning import rounds
-from learning.intake import mark_due
+from learning.intake import known_project, mark_due
 from learning.serving import current_version
 from learning.workspace import Workspace
 from model import ActiveTagger
 from server.connection import connect
-from server.states import known_project
 
 IN_THE_FORM = "change it in Label Studio: the project's Settings → Model → Edit → extra parameters"
 NO_KEY = (

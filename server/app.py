@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -15,7 +14,6 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from sqlalchemy import select
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import model
 from labelstudio.events import project_key
@@ -58,27 +56,8 @@ def _warm_up() -> None:
                 log.exception("model %s could not be loaded", fitted.version)
 
 
-class Timed:
-    """ASGI middleware that logs what is answered later than Label Studio waits for a webhook."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.monotonic()
-
-        async def timed(message: Message) -> None:
-            late = message["type"] == "http.response.start" and time.monotonic() - began > 1.0
-            if late:
-                log.info("%s took %.1f s", scope["path"], time.monotonic() - began)
-            await send(message)
-
-        await self._app(scope, receive, timed if scope["type"] == "http" else send)
-
-
 # FastAPI's own documentation pages load scripts from elsewhere; the document itself is served below.
 app = FastAPI(title="Active Tagger", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-app.add_middleware(Timed)
 app.add_middleware(SecurityHeaders)
 app.include_router(api.router)
 telemetry.mount(app)

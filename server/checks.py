@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from labelstudio.client import LabelStudio, LabelStudioError, Unreachable
 from labelstudio.errors import HOW_TO_GET_A_TOKEN
 from learning.database import Database, Project, Round
-from learning.intake import find_project
+from learning.intake import known_project
 from learning.serving import UNTRAINED, current_version
 from learning.workspace import Workspace
 from server.connection import Access, access
@@ -90,9 +90,7 @@ def mend(workspace: Workspace, project_key: str, name: str) -> None:
 def _project(workspace: Workspace, key: str) -> tuple[Project, str, set[str]]:
     """A project, the version it is at, and all that it has had."""
     with workspace.db.read() as session:
-        project = find_project(session, key)
-        if project is None:
-            raise LookupError(f"project {key!r} is not known here")
+        project = known_project(session, key)
         made = select(Round.version).where(Round.project_id == project.id)
         return project, current_version(session, project), {UNTRAINED, *session.scalars(made)}
 

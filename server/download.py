@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from learning.database import Project, Round
-from learning.intake import find_project
+from learning.intake import known_project
 from learning.workspace import Workspace
 from taggers.export import ModelCard, export
 
@@ -31,9 +31,7 @@ def archive(workspace: Workspace, project_key: str, version: str) -> Path:
     version that is not known, ValueError for one whose model is not stored (any more).
     """
     with workspace.db.read() as session:
-        project = find_project(session, project_key)
-        if project is None:
-            raise LookupError(f"project {project_key!r} is not known here")
+        project = known_project(session, project_key)
         wanted = select(Round).where(Round.project_id == project.id, Round.version == version)
         this = session.scalar(wanted)
     if this is None:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from corpus import Sentence
@@ -15,10 +15,10 @@ from labelstudio.documents import BadTask, document
 from labelstudio.publish import score_at
 from labelstudio.schema import Schema, read_schema
 from learning.database import Annotation, Prediction, Project, Round, Task, text_hash
-from learning.serving import current_version
+from learning.intake import known_project
+from learning.serving import current_version, queue_length
 from learning.workspace import Workspace
 from server.links import project_link, task_link
-from server.states import known_project
 
 LONGEST = 200
 """Tasks that can be asked for at once."""
@@ -53,7 +53,7 @@ def queue(workspace: Workspace, key: str, limit: int) -> dict[str, Any]:
             return {"version": version, "tasks": []}
         rows = _rows(session, project, current, limit)
         fitted = session.get(Round, current.model_round_id) if current.model_round_id else None
-        length = _length(session, current)
+        length = queue_length(workspace, session, current.id)
         settings, _ = workspace.settings.in_force(project.extra_params)
     schema = read_schema(project.label_config, settings.control)
     texts = [_text(schema, task.data) for _, task in rows]
@@ -90,12 +90,6 @@ def _rows(session: Session, project: Project, current: Round, limit: int) -> Seq
         .where(Prediction.round_id == current.id, Prediction.position.is_not(None), Prediction.task_id.not_in(labelled))
     )
     return session.execute(wanted.order_by(Prediction.position).limit(limit)).tuples().all()
-
-
-def _length(session: Session, current: Round) -> int:
-    """Of the whole queue, as it was ranked: scores are shares of it."""
-    ranked = select(func.count()).where(Prediction.round_id == current.id, Prediction.position.is_not(None))
-    return session.scalar(ranked) or 0
 
 
 def _text(schema: Schema, data: dict[str, Any]) -> str:

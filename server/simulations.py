@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from experiments.corpora import FEWEST
 from experiments.plan import BASELINE, Plan
 from learning.database import Annotation, Database, Project, Simulation, Task, now
-from learning.intake import find_project
+from learning.intake import known_project
 from learning.processes import end_with_parent
 from learning.rounds import HEARTBEAT_LIMIT, alive, owner
 from learning.settings import ProjectSettings, Settings, in_words
@@ -60,7 +60,7 @@ def ask(workspace: Workspace, project_key: str, wanted: dict[str, Any]) -> int:
     unknown or does not fit together, if too little is labelled, or if the last simulation has not come to its end.
     """
     with workspace.db.write() as session:
-        project = _find(session, project_key)
+        project = known_project(session, project_key)
         asked = _settings(workspace.settings.for_project(project.extra_params), wanted)
         unfinished = select(Simulation.id).where(
             Simulation.project_id == project.id, Simulation.state.in_(["waiting", "running"])
@@ -112,17 +112,10 @@ def _labelled(session: Session, project: Project) -> int:
     return session.scalar(select(func.count()).where(Task.project_id == project.id, Task.id.in_(tasks))) or 0
 
 
-def _find(session: Session, project_key: str) -> Project:
-    project = find_project(session, project_key)
-    if project is None:
-        raise LookupError(f"project {project_key!r} is not known here")
-    return project
-
-
 def newest_of(workspace: Workspace, project_key: str) -> list[dict[str, Any]]:
     """A project's newest simulations, the latest first. Raises LookupError for an unknown project."""
     with workspace.db.read() as session:
-        return newest(session, _find(session, project_key), SHOWN)
+        return newest(session, known_project(session, project_key), SHOWN)
 
 
 def newest(session: Session, project: Project, limit: int = 1) -> list[dict[str, Any]]:
@@ -150,7 +143,7 @@ def _state(this: Simulation) -> dict[str, Any]:
 def report(workspace: Workspace, project_key: str, id: int) -> str:
     """The HTML report of a simulation that is done. Raises LookupError as long as there is none."""
     with workspace.db.read() as session:
-        project = _find(session, project_key)
+        project = known_project(session, project_key)
         this = session.scalar(select(Simulation).where(Simulation.project_id == project.id, Simulation.id == id))
     if this is None or this.state != "done":
         state = "is not known here" if this is None else f"is {this.state}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -17,7 +18,7 @@ from learning.advice import Point
 from learning.curve import fitted
 from learning.database import Annotation, Project, Round, Task
 from learning.history import advice, present_curve
-from learning.intake import find_project, labelled_since, last_fit_revision, queue_left, words_since
+from learning.intake import known_project, labelled_since, last_fit_revision, queue_left, words_since
 from learning.serving import current_version
 from learning.settings import ProjectSettings
 from learning.workspace import Workspace
@@ -27,14 +28,6 @@ from strategies import STRATEGIES, check, strategy
 from taggers import TAGGERS
 
 ROUNDS_SHOWN = 50
-
-
-def known_project(session: Session, key: str) -> Project:
-    """The project of this key or number. Raises LookupError if there is none."""
-    project = find_project(session, key)
-    if project is None:
-        raise LookupError(f"project {key!r} is not known here")
-    return project
 
 
 def summaries(workspace: Workspace) -> list[dict[str, Any]]:
@@ -118,14 +111,15 @@ def detail(workspace: Workspace, key: str) -> dict[str, Any]:
             select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(ROUNDS_SHOWN)
         ).all()
         schema = _schema(project, settings)
-        advised = advice(session, project)
+        fitted_rounds = present_curve(session, project)
+        advised = advice(fitted_rounds)
         latest: dict[str, Any] = {name: _newest(rounds, name) for name in ("saving", "batch", "evaluation")}
         return {
             **summary(session, project, workspace),
             "link": project_link(workspace.settings, project),
             "labels": [{"value": name, "colour": colour} for name, colour in _colours(project, schema).items()],
             "advice": advised.as_json() if advised else None,
-            "curve": {**_curve(session, project), "saving": latest["saving"]},
+            "curve": {**_curve(fitted_rounds), "saving": latest["saving"]},
             "label_scores": _label_scores(session, project, schema),
             "batch": latest["batch"],
             "rounds": [_round(this) for this in rounds],
@@ -150,9 +144,9 @@ def _colours(project: Project, schema: Schema | None) -> dict[str, str | None]:
     return colours(project.label_config, schema) if schema else {}
 
 
-def _curve(session: Session, project: Project) -> dict[str, Any]:
+def _curve(rounds: Sequence[Round]) -> dict[str, Any]:
     """The points of the learning curve, and the curve fitted to them."""
-    told = [(this, point) for this in present_curve(session, project) if (point := Point.from_metrics(this.metrics))]
+    told = [(this, point) for this in rounds if (point := Point.from_metrics(this.metrics))]
     fit = fitted([point for _, point in told])
     return {
         "points": [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from learning.intake import known_project
 from learning.workspace import Workspace
 from server.links import project_link, task_link
-from server.states import known_project
 
 
 def suspects(workspace: Workspace, key: str) -> dict[str, Any]:

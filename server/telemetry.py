@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -19,9 +20,13 @@ import model
 from server.collectors import Learning, memory
 from server.security import allowed
 
+log = logging.getLogger("active_tagger")
+
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that says where the web processes put their figures together (see `gunicorn.conf.py`). Without it this
 process tells its own."""
+PATIENCE = 1.0
+"""Seconds that Label Studio waits for a webhook: what takes longer is logged."""
 UNKNOWN = "other"
 """The route of requests that lead nowhere: an address is never a label, or anybody could make endless many."""
 
@@ -62,7 +67,10 @@ class RequestTimes:
         def observe(status: int) -> None:
             nonlocal answered
             answered = True
-            _of(route_of(scope), f"{status // 100}xx").observe(time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            _of(route_of(scope), f"{status // 100}xx").observe(seconds)
+            if seconds > PATIENCE:
+                log.info("%s took %.1f s", scope["path"], seconds)
 
         try:
             await self._app(scope, receive, timed)

@@ -54,7 +54,7 @@ def one_round(workspace, project, venue):
 
 def advice(workspace, project):
     with workspace.db.read() as session:
-        return history.advice(session, session.get_one(Project, project))
+        return history.advice(history.present_curve(session, session.get_one(Project, project)))
 
 
 def test_a_new_model_is_compared_with_the_current_one_on_the_hold_out(one_round, venue):
