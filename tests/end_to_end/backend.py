@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+
+from tests.end_to_end.label_studio import RunningLabelStudio
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,3 +105,14 @@ class RunningBackend:
         """SIGKILL to the trainer and every child."""
         for process in self.trainer():
             process.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def backend_of(label_studio: RunningLabelStudio, folder: Path, **settings: str) -> Iterator[RunningBackend]:
+    """A backend with the key to this Label Studio, stopped at the end."""
+    key = label_studio.personal_access_token()
+    running = RunningBackend(folder, LABEL_STUDIO_URL=label_studio.url, LABEL_STUDIO_API_KEY=key, **settings)
+    try:
+        yield running
+    finally:
+        running.stop()

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from tests.end_to_end.backend import RunningBackend
+from tests.end_to_end.backend import RunningBackend, backend_of
 from tests.end_to_end.test_live_loop import Annotated
 
 pytestmark = pytest.mark.slow
@@ -17,29 +17,11 @@ LOGIN = {"basic_auth_user": "page", "basic_auth_pass": "secret word"}
 
 
 @pytest.fixture(scope="module")
-def backend(label_studio, tmp_path_factory):
-    running = RunningBackend(
-        tmp_path_factory.mktemp("page"),
-        LABEL_STUDIO_URL=label_studio.url,
-        LABEL_STUDIO_API_KEY=label_studio.personal_access_token(),
-        WORKERS="1",
-    )
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def closed(label_studio, tmp_path_factory):
     """One with a password."""
-    running = RunningBackend(
-        tmp_path_factory.mktemp("closed"),
-        LABEL_STUDIO_URL=label_studio.url,
-        LABEL_STUDIO_API_KEY=label_studio.personal_access_token(),
-        WORKERS="1",
-        **{name.upper(): value for name, value in LOGIN.items()},
-    )
-    yield running
-    running.stop()
+    login = {name.upper(): value for name, value in LOGIN.items()}
+    with backend_of(label_studio, tmp_path_factory.mktemp("closed"), **login) as running:
+        yield running
 
 
 def form_of(studio, project: int) -> dict:

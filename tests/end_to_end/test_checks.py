@@ -14,21 +14,9 @@ from pydantic import SecretStr
 from learning.settings import Settings
 from learning.workspace import Workspace
 from server.checks import checks, mend
-from tests.end_to_end.backend import RunningBackend
 from tests.end_to_end.test_live_loop import CONFIG, Annotated
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def backend(label_studio, tmp_path_factory):
-    running = RunningBackend(
-        tmp_path_factory.mktemp("backend"),
-        LABEL_STUDIO_URL=label_studio.url,
-        LABEL_STUDIO_API_KEY=label_studio.personal_access_token(),
-    )
-    yield running
-    running.stop()
 
 
 def opened(label_studio, backend, key: str | None = None) -> Workspace:

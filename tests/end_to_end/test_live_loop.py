@@ -23,17 +23,6 @@ CONFIG = (
 )
 
 
-@pytest.fixture(scope="module")
-def backend(label_studio, tmp_path_factory):
-    running = RunningBackend(
-        tmp_path_factory.mktemp("backend"),
-        LABEL_STUDIO_URL=label_studio.url,
-        LABEL_STUDIO_API_KEY=label_studio.personal_access_token(),
-    )
-    yield running
-    running.stop()
-
-
 def distinct(n: int) -> list[Sentence]:
     """Labelled texts, no two alike, some with emoji and blanks before the first word."""
     made = []

@@ -9,7 +9,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.site import Faults
 from tests.chromium import launched
-from tests.end_to_end.backend import RunningBackend
 from tests.end_to_end.test_live_loop import Annotated
 
 pytestmark = pytest.mark.slow
@@ -28,18 +27,6 @@ WATCH = """
   look();
 """
 """Notes every state and share of the progress bar that the page shows from now on."""
-
-
-@pytest.fixture(scope="module")
-def backend(label_studio, tmp_path_factory) -> Iterator[RunningBackend]:
-    running = RunningBackend(
-        tmp_path_factory.mktemp("page"),
-        LABEL_STUDIO_URL=label_studio.url,
-        LABEL_STUDIO_API_KEY=label_studio.personal_access_token(),
-        WORKERS="1",
-    )
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")
