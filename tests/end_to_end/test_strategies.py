@@ -9,9 +9,7 @@ from sqlalchemy import select
 from corpus import Sentence
 from learning.database import Database, Prediction, Round
 from learning.models import ModelStore
-from tests.end_to_end.test_live_loop import CONFIG, Annotated, backend, first_backend, version_of
-
-__all__ = ["backend"]
+from tests.end_to_end.test_live_loop import CONFIG, Annotated, first_backend, version_of
 
 pytestmark = pytest.mark.slow
 
