@@ -165,6 +165,18 @@ class Simulation(Base):
     finished_at: Mapped[datetime | None]
 
 
+class RemoteText(Base):
+    """What a task's URL led to, where a label config says `valueType="url"`: fetched once, for every process."""
+
+    __tablename__ = "remote_texts"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str | None]
+    problem: Mapped[str | None]
+    """Why there is no text, for people; it is tried again after a while."""
+    fetched_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Database:
     """Sessions over one engine. Writers take SQLite's lock at once, so that two never deadlock half-way."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -132,8 +132,21 @@ class Settings(ProjectSettings, BaseSettings):
     workers: int = Field(2, ge=1, description="Web processes.")
     basic_auth_user: str | None = Field(None, description="User name that Label Studio and people must give.")
     basic_auth_pass: SecretStr | None = Field(None, description="Password that belongs to it.")
+    max_body_mb: int = Field(100, ge=1, description="Largest request that is read, in megabytes; others get a 413.")
+    reconcile_every: int = Field(
+        300, ge=10, description="Seconds between two comparisons with Label Studio, which find what no webhook told of."
+    )
+    text_hosts: list[str] = Field(
+        [],
+        description='Hosts that texts may be fetched from where a config says `valueType="url"`, besides Label '
+        'Studio\'s own: a JSON list, e.g. `["texts.example.com"]`.',
+    )
     trainer_threads: int | None = Field(None, ge=1, description="CPU threads of a training (default: all cores).")
+    trainer_memory_gb: float | None = Field(
+        None, gt=0, description="Memory a training may take; a round that wants more fails, and the machine does not."
+    )
     log_level: str = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
+    log_format: Literal["text", "json"] = Field("text", description="Lines for people, or JSON objects for machines.")
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Settings:
