@@ -76,6 +76,7 @@ class Plan(BaseModel):
     start: AmountText = Field("2%", description="Labelled at random before the first round.")
     budget: AmountText = Field("2%", description="Labelled in each round.")
     rounds: int = Field(20, ge=0, description="Batches chosen by the strategy.")
+    pool_share: float = Field(1, gt=0, le=1, description="Share of the pool, drawn anew each round, that it sees.")
     dev_share: float = Field(0.2, ge=0, le=0.5, description="Share of the labelled kept for early stopping.")
     warm_start: bool = Field(False, description="Train on from the last round's model.")
     pseudo_labels: PseudoLabels | None = Field(None, description="Teach the successor on the pool too.")

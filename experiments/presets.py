@@ -76,8 +76,6 @@ def _shelmanov(
 ) -> Preset:
     """Sec. 5.1. `dropout` is that of the 10 stochastic passes, None for a tagger that has none."""
     ontonotes = corpus == "ontonotes"
-    if ontonotes:
-        note += " The strategy sees the whole pool at each round, the paper's a random half of it."
     return Preset(
         Plan(
             data="ontonotes" if ontonotes else "conll2003",
@@ -87,6 +85,7 @@ def _shelmanov(
             start="2%",
             budget="2%",
             rounds=24,
+            pool_share=0.5 if ontonotes else 1,
             dev_share=0.25,
             **settings,
         ),

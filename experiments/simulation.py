@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,12 +114,20 @@ def _round(
             words = sum(map(len, collected.pool)) / len(collected.pool)
             # Some more than the mean says: a strategy that likes short texts gets more of them for its words.
             limit = budget.sentences or math.ceil(1.25 * (budget.words or 0) / max(words, 1))
-            queue = ranked(ranks, collected, settings, limit, of_rank, on_step, readers)
+            seen = replace(collected, pool=_drawn(collected.pool, run.plan.pool_share, of_rank))
+            queue = ranked(ranks, seen, settings, limit, of_rank, on_step, readers)
         batch = annotator.affordable([place.id for place in queue], budget)
     if run.strategy == FULL:
         _keep_entropies(run.folder, tagger, corpus.train)
     words_labelled = sum(map(len, labelled))
     return Iteration(number, len(labelled), words_labelled, scores.as_json(), calibration_error, seconds, batch)
+
+
+def _drawn(pool: Sequence[Sentence], share: float, rng: np.random.Generator) -> list[Sentence]:
+    """The part of the pool that is looked at; all of it takes nothing from the generator."""
+    if share == 1:
+        return list(pool)
+    return [pool[i] for i in np.sort(rng.permutation(len(pool))[: math.ceil(share * len(pool))])]
 
 
 def evaluated(tagger: Tagger, test: Sequence[Sentence], rng: np.random.Generator) -> tuple[Scores, float]:

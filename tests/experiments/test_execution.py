@@ -61,6 +61,25 @@ def test_runs_side_by_side_come_to_the_same_as_alone(data):
 
 
 @pytest.mark.slow
+def test_on_a_ray_cluster_they_come_to_the_same(data, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    several = experiment(data, "random", "mnlp", seeds=(0, 1))
+    broken = open_run(several.root, several.plan, "mnlp", 1)
+    (broken.folder / "results.jsonl").mkdir()  # nothing can be written there
+    try:
+        (failure,) = execute(several, ray="local")
+    finally:
+        ray.shutdown()
+    assert (failure.run.strategy, failure.run.seed) == ("mnlp", 1)
+    assert "results.jsonl" in failure.reason
+    (broken.folder / "results.jsonl").rmdir()
+    for run in several.runs():
+        if (run.strategy, run.seed) != ("mnlp", 1):
+            assert run.finished and results(run) == alone(data, run)
+
+
+@pytest.mark.slow
 def test_one_runs_failure_leaves_the_others_alone(data):
     both = experiment(data, "mnlp", "badge", tagger="crf", strategy_options={})
     with pytest.raises(ValueError, match="badge"):  # a CRF has no hidden states: told before anything is started

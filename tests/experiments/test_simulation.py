@@ -54,6 +54,26 @@ def test_the_batch_is_what_the_live_loop_would_have_served(corpus, new_run):
         annotator.label(iteration.batch)
 
 
+def test_a_strategy_may_see_a_random_part_of_the_pool_only(corpus, new_run, monkeypatch):
+    seen: list[list[str]] = []
+
+    def recorded(ranks, collected, *rest):
+        seen.append([sentence.id for sentence in collected.pool])
+        return ranked(ranks, collected, *rest)
+
+    ranked = simulation.ranked
+    monkeypatch.setattr(simulation, "ranked", recorded)
+    run = complete(corpus, new_run("random", pool_share=0.25))
+    labelled, pools = 10, []
+    for ids, iteration in zip(seen, run.iterations, strict=False):
+        left = len(corpus.train) - labelled
+        assert len(set(ids)) == len(ids) == -(-left // 4)
+        assert set(iteration.batch) <= set(ids)
+        labelled += len(iteration.batch)
+        pools.append(set(ids))
+    assert len(pools) == 3 and not pools[0] >= pools[1], "drawn anew each round"
+
+
 def test_strategies_and_models_start_from_the_same_texts(corpus, new_run):
     starts = []
     for name, strategy, changes in (("a", "mnlp", {}), ("b", "random", {"tagger_options": {"iterations": 20}})):
