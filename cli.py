@@ -23,11 +23,13 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
+from learning import faults
 from learning.database import Project, Round, Simulation
 from learning.intake import find_project
+from learning.migrations import UnusableDatabase
 from learning.settings import Settings, in_words
 from learning.workspace import Workspace
-from server import heartbeat
+from server import backups, heartbeat
 from server.checks import Check, checks, mend
 
 T = TypeVar("T")
@@ -42,10 +44,11 @@ class InWords(TyperGroup):
         try:
             return super().invoke(ctx)
         except SQLAlchemyError as error:
-            words = f"the database cannot be used: {getattr(error, 'orig', None) or type(error).__name__}"
+            told = getattr(error, "orig", None) or type(error).__name__
+            words = faults.known(error) or f"the database cannot be used: {told}"
         except (KeyError, IndexError):  # a mistake of ours, which no words explain
             raise
-        except (ValueError, LookupError, OSError) as error:
+        except (ValueError, LookupError, OSError, UnusableDatabase) as error:
             words = str(error)
         Console(stderr=True, highlight=False).print(f"[red]Error:[/] {_plain(words)}", soft_wrap=True)
         raise typer.Exit(2)
@@ -209,21 +212,40 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def backup(target: Annotated[Path, typer.Argument(help="A file to make, or a folder to put one in.")]) -> None:
+    """Write database and models into one file, while the backend runs."""
+    console.print(*map(_plain, backups.write(_settings(), target)), sep="\n")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `backup` has written.")],
+    force: Annotated[bool, typer.Option("--force", help="Where a database is: keep all that is there aside.")] = False,
+) -> None:
+    """Put a backup in the place of what is in the data folder, while the backend does not run."""
+    console.print(*map(_plain, backups.put_back(_settings(), file, force)), sep="\n")
+
+
 # -- finding ------------------------------------------------------------------------------------------------
 
 
 def _workspace() -> Workspace:
     """Raises ValueError where the settings do not fit, or no backend has run with them yet."""
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        raise ValueError(f"Settings (environment or .env): {in_words(error)}") from None
+    settings = _settings()
     if not settings.data_dir.is_dir():  # opening the workspace would make an empty one
         raise ValueError(
             f"there is no data folder {settings.data_dir.resolve()}: start the backend once (`python -m server`), "
             "or set DATA_DIR to the folder that it uses"
         )
     return Workspace(settings)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ValueError(f"Settings (environment or .env): {in_words(error)}") from None
 
 
 def _project(workspace: Workspace, name: str) -> Project:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Engine, ForeignKey, Index, create_engine, event, false, inspect
+from sqlalchemy import JSON, Engine, ExceptionContext, ForeignKey, Index, create_engine, event, false
+from sqlalchemy.exc import TimeoutError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from sqlalchemy.schema import CreateColumn
+
+from learning import migrations
+from learning.migrations import UnusableDatabase
+
+PATIENCE = 15.0
+"""Seconds that a writer waits for its turn. Label Studio waits for one; what it has sent is written all the same."""
+FILE = "active-tagger.db"
+"""The database in a data folder."""
 
 
 def now() -> datetime:
@@ -177,26 +187,49 @@ class RemoteText(Base):
     fetched_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class DamagedDatabase(UnusableDatabase):
+    """The database's file is not whole, or is no database at all."""
+
+    def __init__(self, file: str | None, found: str) -> None:
+        super().__init__(
+            f"the database file {file} is damaged ({found}): stop the backend and restore a backup "
+            "(`python -m cli restore FILE --force`, which keeps the damaged file aside)"
+        )
+
+
 class Database:
-    """Sessions over one engine. Writers take SQLite's lock at once, so that two never deadlock half-way."""
+    """Sessions over one engine. Writers take SQLite's lock at once, so that two never deadlock half-way.
+
+    Whatever meets a damaged SQLite file raises DamagedDatabase.
+    """
 
     def __init__(self, url: str) -> None:
-        self.engine: Engine = create_engine(url)
+        """Open a database and bring it to this release's schema. Raises UnusableDatabase where that cannot be."""
+        self.engine: Engine = create_engine(url, pool_size=20)  # a web process asks with up to 17 threads
+        self._turn = threading.Lock()
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin)
+            event.listen(self.engine, "handle_error", _recognises_damage(self.engine.url.database))
         self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
-        with self._writing.begin() as connection:  # one process creates the tables, the others wait
-            Base.metadata.create_all(connection)
-            _add_columns(connection)
+        migrations.bring_up(self._writing, Base.metadata)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:
         """The SQLite database of a data folder, readable by its owner only (it holds access tokens)."""
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "active-tagger.db"
+        file = folder / FILE
         file.touch(mode=0o600)
         return cls(f"sqlite:///{file}")
+
+    def check(self) -> None:
+        """Read all of an SQLite database (a gigabyte takes seconds) for pages that are damaged, which might not be met
+        for months. Raises DamagedDatabase. PostgreSQL watches its own."""
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                found = connection.exec_driver_sql("PRAGMA quick_check(3)").scalars().all()
+            if found != ["ok"]:
+                raise DamagedDatabase(self.engine.url.database, "; ".join(found))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -206,29 +239,36 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session whose changes are committed together at the end, or not at all."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            yield session
+        """A session whose changes are committed together at the end, or not at all.
 
-
-def _add_columns(connection: Connection) -> None:
-    """Give the tables of an earlier release the columns that they lack: those may be empty, or have a default."""
-    there = inspect(connection)
-    for table in Base.metadata.sorted_tables:
-        names = {column["name"] for column in there.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in names:
-                told = CreateColumn(column).compile(dialect=connection.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {told}")
+        SQLite lets its writers try at random; those of one process stand in line, so that the last does not wait
+        for seconds. Raises sqlalchemy.exc.TimeoutError if the turn does not come within `PATIENCE`.
+        """
+        if not self._turn.acquire(timeout=PATIENCE):
+            raise TimeoutError(f"no turn to write within {PATIENCE:.0f} s")
+        try:
+            with Session(self._writing, expire_on_commit=False) as session, session.begin():
+                yield session
+        finally:
+            self._turn.release()
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy's events begin transactions, not the driver
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=15000", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={PATIENCE * 1000:.0f}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
 def _begin(connection: Any) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def _recognises_damage(file: str | None) -> Callable[[ExceptionContext], None]:
+    def listener(context: ExceptionContext) -> None:
+        error = context.original_exception
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise DamagedDatabase(file, str(error)) from error
+
+    return listener
