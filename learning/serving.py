@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from corpus import Sentence, Span
 from learning.database import Base, Prediction, Project, Round, text_hash
+from learning.fallback import model_or_older
 from learning.intake import CHUNK, NAMED, names
 from learning.workspace import Workspace
 from taggers import spans_of
@@ -111,7 +112,9 @@ def _infer(workspace: Workspace, current: Current, sentences: Sequence[Sentence]
     answers = [Answer([], None, 0.0) for _ in sentences]
     if current.model is None or not sentences:
         return answers
-    tagger = workspace.models.load(current.project.id, current.model)
+    tagger = model_or_older(workspace.db, workspace.models, current.project.id, current.model)
+    if tagger is None:
+        return answers
     for batch in tagger.infer(sentences):
         for row, spans in enumerate(spans_of(batch, sentences)):
             words = max(1, int(batch.lengths[row]))

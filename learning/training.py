@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ from learning.models import ModelStore
 from learning.readers import Readers
 from learning.steps import OnStep
 from learning.venue import Collected
-from taggers import Tagger
+from taggers import Damaged, Tagger
+
+log = logging.getLogger("active_tagger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def model_of(
     rng: np.random.Generator,
     on_step: OnStep,
 ) -> Model | None:
-    """A new model if one is due, else the earlier one; None before there is one."""
+    """A new model if one is due, or the earlier one is damaged; else that one; None before there is one."""
     with db.read() as session:
         earlier = _model_round(session, this)
     labelled = [*collected.labelled, *collected.holdout]
@@ -52,7 +55,12 @@ def model_of(
     if earlier is None:
         return None
     project_id, version = this.project_id, earlier.version
-    return Model("rank", models.load(project_id, version), models.load_acquisition(project_id, version), earlier.id)
+    try:
+        tags, ranks = models.load(project_id, version), models.load_acquisition(project_id, version)
+    except Damaged as error:
+        log.warning("project %s: %s; this round trains a new one", project_id, error)
+        return _trained(models, this, earlier, collected, readers, rng, on_step) if collected.labelled else None
+    return Model("rank", tags, ranks, earlier.id)
 
 
 def _trained(
@@ -69,7 +77,7 @@ def _trained(
     settings = readers.for_fitting([*collected.labelled, *collected.pool], on_step)
     tagged = ranked = None
     if earlier is not None and (settings.warm_start or settings.acquisition):
-        with suppress(FileNotFoundError):  # what is lost is trained anew
+        with suppress(Damaged):  # what is lost is trained anew
             tagged = models.load(this.project_id, earlier.version)
             ranked = models.load_acquisition(this.project_id, earlier.version)
     ranks = None

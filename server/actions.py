@@ -45,9 +45,11 @@ def pause(workspace: Workspace, key: str, paused: bool) -> str:
 
 def roll_back(workspace: Workspace, key: str, version: str) -> str:
     """Rank and serve with an earlier model again. Raises LookupError for an unknown project, ValueError for a version
-    that is not stored."""
+    that is not stored, or whose files are damaged."""
     with workspace.db.read() as session:
         project = known_project(session, key)
+    if version in workspace.models.versions(project.id):
+        workspace.models.verify(project.id, version)
     rounds.rollback(workspace.db, workspace.models, project.id, version)
     later = " when the project is resumed" if project.paused else ""
     return f"The queue will be ordered with {version} again{later}."

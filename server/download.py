@@ -42,7 +42,7 @@ def archive(workspace: Workspace, project_key: str, version: str) -> Path:
         why = "trained no model" if this.kind != "fit" else "is not stored any more"
         raise ValueError(f"version {this.version!r} {why}; stored: {known}")
     shelf = workspace.settings.data_dir / "downloads"
-    shelf.mkdir(exist_ok=True)
+    shelf.mkdir(mode=0o700, exist_ok=True)
     _tidy(shelf)
     with tempfile.TemporaryDirectory(dir=shelf) as folder:
         packed = Path(folder) / folder_name(project, this)

@@ -31,7 +31,7 @@ def simulate(workspace: Workspace, id: int) -> None:
     """Go on with a simulation that is marked running, to its end. A failure is recorded, none is raised."""
     with workspace.db.read() as session:
         place = folder(workspace, session.get_one(Simulation, id))
-    place.mkdir(parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds texts
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a killed trainer's process ends a second later
         with workspace.db.read() as session:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from taggers.base import Progress, Tagger, spans_of
+from taggers.base import Progress, Tagger, sealed_card, spans_of
+from taggers.checksums import Damaged
 
-__all__ = ["TAGGERS", "Progress", "Registered", "Tagger", "load", "spans_of", "tagger_class"]
+__all__ = ["TAGGERS", "Damaged", "Progress", "Registered", "Tagger", "load", "spans_of", "tagger_class"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,6 @@ def tagger_class(name: str) -> type[Tagger]:
 
 
 def load(folder: Path) -> Tagger:
-    """Read a stored model of whatever kind. Raises FileNotFoundError if `folder` holds none."""
-    name = json.loads((folder / "tagger.json").read_text())["tagger"]
-    return tagger_class(name).load(folder)
+    """Read a stored model of whatever kind. Raises as `Tagger.load` does."""
+    card = sealed_card(folder)
+    return tagger_class(card["tagger"])._restored(folder, card)

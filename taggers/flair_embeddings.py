@@ -16,6 +16,7 @@ from flair.embeddings import FlairEmbeddings, TokenEmbeddings
 from flair.embeddings.base import register_embeddings
 from numpy.typing import NDArray
 
+import taggers.flair_files  # noqa: F401  (from here on Flair reads language models as data)
 from taggers.base import portable
 from taggers.word_features import FeatureOptions, WordFeatures
 from taggers.word_pieces import within_budget

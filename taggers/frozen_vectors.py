@@ -77,7 +77,7 @@ class _Pretrained:
 
     def __init__(self, name: str, folder: Path, fingerprint: str) -> None:
         self.fingerprint = fingerprint
-        self.width = int(AutoConfig.from_pretrained(folder).hidden_size)
+        self.width = int(AutoConfig.from_pretrained(folder, trust_remote_code=False).hidden_size)
         self._name = name
         self._device = encoders.best_device()
 

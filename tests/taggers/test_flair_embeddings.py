@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import flair
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from flair.models import LanguageModel
 
 from taggers import flair_embeddings
 from taggers.flair_embeddings import flair_sentence, language_models
+from taggers.flair_files import read_language_model
 from taggers.frozen_vectors import FrozenVectors
 from tests.taggers.test_vector_store import as_if_new
 
@@ -85,3 +87,45 @@ def test_one_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("no model")
     with pytest.raises(ValueError, match="neither a file nor a language model"):
         FrozenVectors(f"flair:{tmp_path / 'text.pt'}")
+
+
+def test_a_file_is_read_as_flair_would(language_model: str) -> None:
+    """Against torch's own reader, which would run what the file holds; this one holds nothing to run."""
+    written = torch.load(language_model, weights_only=False)
+    read = read_language_model(language_model)
+    assert read.dictionary.get_items() == written["dictionary"].get_items()
+    assert (read.is_forward_lm, read.hidden_size, read.training) == (True, 12, False)
+    assert read.state_dict().keys() == written["state_dict"].keys()
+    assert all(torch.equal(weight, written["state_dict"][name]) for name, weight in read.state_dict().items())
+
+
+class Opens:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.file), "w")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_a_file_would_run_is_not_run(language_model: str, tmp_path: Path, legacy: bool) -> None:
+    state = torch.load(language_model, weights_only=False)
+    state["document_delimiter"] = Opens(tmp_path / "run")
+    torch.save(state, tmp_path / "evil.pt", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ValueError, match=r"would run (_?io|builtins)\.open"):
+        FrozenVectors(f"flair:{tmp_path / 'evil.pt'}")
+    assert not (tmp_path / "run").exists()
+    torch.load(tmp_path / "evil.pt", weights_only=False)  # so the test can tell
+    assert (tmp_path / "run").exists()
+
+
+def test_files_of_older_versions_are_read(language_model: str, tmp_path: Path) -> None:
+    """Those that Flair offers were written in torch's first format, in an older protocol."""
+    state = torch.load(language_model, weights_only=False)
+    file = tmp_path / "old.pt"
+    torch.save(state, file, _use_new_zipfile_serialization=False, pickle_protocol=2)
+    read, same = read_language_model(file), read_language_model(language_model)
+    assert all(torch.equal(weight, same.state_dict()[name]) for name, weight in read.state_dict().items())
+    assert flair.models.LanguageModel.load_language_model is read_language_model

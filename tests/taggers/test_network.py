@@ -294,7 +294,7 @@ def test_a_stored_network_is_the_same_and_no_pickle(tagger: NetworkTagger, tmp_p
     tagger.save(tmp_path / "model")
     again = type(tagger).load(tmp_path / "model")
     files = {file.name for file in (tmp_path / "model").iterdir()}
-    assert files == {"tagger.json", "network.safetensors", "features.json"}
+    assert files == {"SHA256SUMS", "tagger.json", "network.safetensors", "features.json"}
     assert_alike(by_text(tagger.infer(TEXTS, passes=2)), by_text(again.infer(TEXTS, passes=2)))
     again.fit(TRAIN, [], start=tagger)  # the card says all that a warm start asks
 

@@ -216,8 +216,14 @@ def test_the_packaged_vectors_are_those_of_glove() -> None:
 
 @pytest.mark.slow
 def test_vectors_that_flair_cannot_load_are_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match=r'"flair:nothing-of-the-kind".*flair\[word-embeddings\]'):
-        StaticVectors("flair:nothing-of-the-kind")
+    with pytest.raises(ValueError, match=r'"flair:nothing-of-the-kind.bin".*flair\[word-embeddings\]'):
+        StaticVectors("flair:nothing-of-the-kind.bin")
+
+
+@pytest.mark.parametrize("name", ["de-crawl", "glove", "vectors.gensim", "vectors.npy"])
+def test_vectors_that_flair_would_unpickle_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"would unpickle them.*save_word2vec_format"):
+        StaticVectors(f"flair:{name}")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from transformers import BertModel
 
 from corpus import Sentence, Span
 from taggers import load
+from taggers.checksums import seal
 from taggers.frozen_vectors import FrozenVectors
 from taggers.transformer import TransformerOptions, TransformerTagger
 from tests.taggers.tiny import (  # noqa: F401  (fixtures)
@@ -84,7 +85,7 @@ def test_only_new_texts_are_read_and_those_once(encoder: str, tmp_path: Path, mo
 def test_only_the_head_is_stored(fitted: TransformerTagger, train: list[Sentence], tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
     names = {file.name for file in (tmp_path / "model").iterdir()}
-    assert names == {"tagger.json", "encoder.json", "head.safetensors"}
+    assert names == {"SHA256SUMS", "tagger.json", "encoder.json", "head.safetensors"}
     assert sum(file.stat().st_size for file in (tmp_path / "model").iterdir()) < 10_000
     again = load(tmp_path / "model")
     for one, other in zip(fitted.infer(train), again.infer(train), strict=True):
@@ -98,6 +99,7 @@ def test_another_encoder_under_the_same_name_is_refused(encoder: str, train: lis
     tagger.save(tmp_path / "model")
     card = tmp_path / "model" / "encoder.json"
     card.write_text(json.dumps({"fingerprint": "of another"}))
+    seal(tmp_path / "model")
     with pytest.raises(ValueError, match="other weights"):
         load(tmp_path / "model")
 
