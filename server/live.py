@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from corpus import Span
@@ -16,9 +16,10 @@ from corpus.tags import encode
 from labelstudio.client import LabelStudio, LabelStudioError, Unauthorized
 from labelstudio.publish import clean_up, publish, score_at
 from labelstudio.records import AnnotationRecord
+from labelstudio.remote import library
 from labelstudio.results import chosen, prediction, result_of, spans_of
 from labelstudio.schema import Schema, read_schema
-from learning.database import Annotation, Project
+from learning.database import Annotation, Project, Round, now
 from learning.serving import UNTRAINED
 from learning.settings import ProjectSettings
 from learning.venue import Collected
@@ -67,7 +68,27 @@ class LiveVenue:
             self._notify(None if client else NO_KEY)
         except LabelStudioError as error:
             self._notify(f"{error} Learning goes on with what is known.")
+        self._fetch_texts()
         return self.snapshot()
+
+    def _fetch_texts(self) -> None:
+        """Where tasks name their texts by address."""
+        with self.workspace.db.read() as session:
+            project = session.get_one(Project, self.project_id)
+        schema = read_schema(project.label_config, self.settings.control)
+        try:
+            load = library(self.workspace.settings, project.connection, project.external_id).load
+        except LabelStudioError as error:
+            log.warning("project %s: no text is fetched: %s", project.key, error)
+            return
+        self.memory.texts.fetch(self.workspace.db, self.project_id, schema, load, self._tell)
+
+    def _tell(self, done: int, of: int) -> None:
+        """Write down how many texts are fetched, as the running round's progress."""
+        told = {"step": "collect", "done": done, "of": of}
+        running = (Round.project_id == self.project_id, Round.state == "running")
+        with self.workspace.db.write() as session:
+            session.execute(update(Round).where(*running).values(progress=told, heartbeat=now()))
 
     def publish(self, version: str, queue: Sequence[str], predictions: Mapping[str, Sequence[Span]]) -> None:
         """Write every task's prediction under the new version, and let the project's queue follow it."""

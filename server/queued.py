@@ -13,12 +13,15 @@ from sqlalchemy.orm import Session
 from corpus import Sentence
 from labelstudio.documents import BadTask, document
 from labelstudio.publish import score_at
+from labelstudio.remote import addresses_in, in_place
 from labelstudio.schema import Schema, read_schema
 from learning.database import Annotation, Prediction, Project, Round, Task, text_hash
 from learning.intake import known_project
+from learning.remote_texts import Kept, look_up
 from learning.serving import current_version, queue_length
 from learning.workspace import Workspace
 from server.links import project_link, task_link
+from taggers import Damaged
 
 LONGEST = 200
 """Tasks that can be asked for at once."""
@@ -56,7 +59,9 @@ def queue(workspace: Workspace, key: str, limit: int) -> dict[str, Any]:
         length = queue_length(workspace, session, current.id)
         settings, _ = workspace.settings.in_force(project.extra_params)
     schema = read_schema(project.label_config, settings.control)
-    texts = [_text(schema, task.data) for _, task in rows]
+    with workspace.db.read() as session:
+        fetched = look_up(session, project.id, addresses_in(schema, [task.data for _, task in rows]))
+    texts = [_text(schema, task.data, fetched) for _, task in rows]
     shown = [Sentence.from_text(str(task.id), text[:SHOWN]) for (_, task), text in zip(rows, texts, strict=True)]
     unsure = _uncertain(workspace, project, fitted, shown) if fitted else [[] for _ in rows]
     link, ordered_by = project_link(workspace.settings, project), str(current.metrics.get("strategy"))
@@ -92,9 +97,9 @@ def _rows(session: Session, project: Project, current: Round, limit: int) -> Seq
     return session.execute(wanted.order_by(Prediction.position).limit(limit)).tuples().all()
 
 
-def _text(schema: Schema, data: dict[str, Any]) -> str:
+def _text(schema: Schema, data: dict[str, Any], fetched: Kept) -> str:
     try:
-        return document(schema, data).text
+        return document(schema, in_place(schema, data, fetched.texts, fetched.problems)).text
     except BadTask:  # since it was ranked
         return ""
 
@@ -115,7 +120,7 @@ def _uncertain(workspace: Workspace, project: Project, fitted: Round, sentences:
         if missing:
             try:
                 tagger = workspace.models.load(project.id, fitted.version)
-            except FileNotFoundError:
+            except Damaged:
                 return [_known.get(key, []) for key in keys]
             asked = [sentences[i] for i in missing]
             for batch in tagger.infer(asked):

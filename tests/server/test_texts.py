@@ -28,9 +28,9 @@ def read(monkeypatch) -> list[int]:
     seen: list[int] = []
     before = server.texts._read
 
-    def remember(schema, id, revision, data):
+    def remember(schema, id, *others):
         seen.append(id)
-        return before(schema, id, revision, data)
+        return before(schema, id, *others)
 
     monkeypatch.setattr(server.texts, "_read", remember)
     return seen
