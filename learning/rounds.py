@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -28,13 +28,19 @@ from learning.venue import Collected, Venue
 HEARTBEAT_LIMIT = timedelta(seconds=60)
 """A running round that gave no sign of life for so long is taken for dead."""
 LONGEST_WAIT = timedelta(minutes=10)
+KILLED = "the training process was killed (out of memory?)"
+STOPPED = "the trainer was stopped while this was being published; it goes on when it is started again"
 TRAINED = ("fit", "acquisition")
 """The kinds of rounds that learn from what people have labelled since."""
 
 
-def owner() -> str:
-    """Who runs a round: this machine and process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+class TakenForDead(RuntimeError):
+    """A round's process gave no sign of life for so long that its work was given to another one."""
+
+
+def owner(pid: int | None = None) -> str:
+    """Who runs a round: this machine and process, or another process of this machine."""
+    return f"{socket.gethostname()}:{pid or os.getpid()}"
 
 
 def claim(db: Database, project_id: int) -> int | None:
@@ -95,6 +101,8 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
         batch = batches.last_batch(session, this, collected, ordered.predictions) if kind in TRAINED else None
     with db.write() as session:
         stored = session.get_one(Round, round_id)
+        if stored.state != "running":
+            raise TakenForDead(f"round {this.number} was taken for dead; another one does its work")
         stored.kind, stored.state, stored.heartbeat = kind, "publishing", now()
         stored.model_round_id = model.round_id if model else None
         stored.settings = settings.model_dump(mode="json")
@@ -161,10 +169,12 @@ def fail(db: Database, round_id: int, error: str, *, transient: bool) -> None:
     """Record that a round failed. A transient failure is tried again, after a wait that doubles each time."""
     with db.write() as session:
         this = session.get_one(Round, round_id)
+        if this.state not in ("running", "publishing"):
+            return  # it was taken for dead meanwhile, and its work is another round's
         project = session.get_one(Project, this.project_id)
         project.failures += 1
         this.error = error
-        project.retry_at = now() + min(LONGEST_WAIT, timedelta(seconds=5 * 2 ** min(project.failures, 10)))
+        project.retry_at = now() + _wait(project.failures)
         if this.state == "running":
             this.state, this.finished_at = "failed", now()
             if transient:
@@ -174,25 +184,58 @@ def fail(db: Database, round_id: int, error: str, *, transient: bool) -> None:
 
 def interrupt_dead(db: Database) -> list[int]:
     """Find rounds whose process is gone; their ids. A running one is marked interrupted and its project due again,
-    a publishing one is free to be published again."""
+    a publishing one is free to be published again: at once the first time, later after a wait that doubles.
+
+    A sign of life from the future, where the clock was set back since, counts as one of now.
+    """
     with db.read() as session:  # the usual case, nothing dead, takes no lock
-        if all(alive(this) for this in session.scalars(_under_way())):
-            return []
+        under_way = session.scalars(_under_way()).all()
+        ahead = session.scalars(_ahead()).all()
+    if all(map(alive, under_way)) and not ahead:
+        return []
     with db.write() as session:
+        for early in session.scalars(_ahead()):
+            early.heartbeat = now()
         dead = [this for this in session.scalars(_under_way()) if not alive(this)]
         for this in dead:
-            this.error = f"the process ended while {this.state}"
-            if this.state == "running":
-                project = session.get_one(Project, this.project_id)
-                this.state, this.finished_at = "interrupted", now()
-                project.failures += 1
-                mark_due(project, this.kind, this.reason, this.model_round_id)
+            project = session.get_one(Project, this.project_id)
+            project.failures += 1
+            again = project.failures > 1
+            project.retry_at = now() + _wait(project.failures - 2) if again else None
+            this.error = KILLED + (f"; {project.failures} failures in a row" if again else "")
+            _interrupt(project, this)
         return [this.id for this in dead]
+
+
+def give_back(db: Database, owners: Collection[str]) -> list[int]:
+    """Take note that these processes were told to end: what they were at is done again, and has not failed."""
+    with db.write() as session:
+        given = session.scalars(_under_way().where(Round.owner.in_(owners))).all()
+        for this in given:
+            this.error = STOPPED if this.state == "publishing" else None
+            _interrupt(session.get_one(Project, this.project_id), this)
+        return [this.id for this in given]
+
+
+def _interrupt(project: Project, this: Round) -> None:
+    """One that was publishing stays so: with its error, it waits for another try."""
+    if this.state == "running":
+        this.state, this.finished_at = "interrupted", now()
+        mark_due(project, this.kind, this.reason, this.model_round_id)
+
+
+def _wait(failures: int) -> timedelta:
+    return min(LONGEST_WAIT, timedelta(seconds=5 * 2 ** min(failures, 10)))
 
 
 def _under_way() -> Select[Round]:
     """Rounds that a process is running or publishing; one whose publishing failed waits for another try."""
     return select(Round).where((Round.state == "running") | ((Round.state == "publishing") & Round.error.is_(None)))
+
+
+def _ahead() -> Select[Round]:
+    """Those of them whose last sign of life is yet to come: the clock was set back since."""
+    return _under_way().where(Round.heartbeat > now() + HEARTBEAT_LIMIT)
 
 
 def alive(this: Round | Simulation) -> bool:
@@ -223,7 +266,8 @@ def ready(db: Database, pause: timedelta) -> Sequence[int]:
         return session.scalars(
             select(Project.id).where(
                 (Project.due.is_not(None) & ~Project.paused) | Project.id.in_(waiting) | at_rest,
-                Project.retry_at.is_(None) | (Project.retry_at <= now()),
+                # One that lies further ahead than any wait is from before the clock was set back.
+                Project.retry_at.is_(None) | ~Project.retry_at.between(now(), now() + LONGEST_WAIT),
                 Project.id.not_in(busy),
             )
         ).all()
@@ -315,7 +359,7 @@ class _Recorder:
 
     def __call__(self, step: str, **detail: Any) -> None:
         at = now()
-        if step == self._step and at - self._written < timedelta(seconds=1):
+        if step == self._step and abs(at - self._written) < timedelta(seconds=1):
             return
         self._add_up()
         self._step, self._written = step, at

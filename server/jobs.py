@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
@@ -11,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from huey import Huey, RedisHuey, SqliteHuey
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from learning import rounds
 from learning.database import Round
@@ -49,24 +51,31 @@ class Rounds:
             self._start().submit(warm_up)
 
     def _start(self) -> ProcessPoolExecutor:
-        self._pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+        self._pool = ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=signal.signal,  # Ctrl-C reaches every process of a terminal: this one's parent will end it
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        )
         self._jobs = 0
         return self._pool
 
     def run(self, project_id: int) -> None:
         """One job, to its end. A process that was killed leaves its round to `rounds.interrupt_dead`."""
         with self._lock:
+            if self._closing:
+                return
             try:
                 done = (self._pool or self._start()).submit(work, project_id)
                 self._wait(done, project_id)
             except BrokenProcessPool:
                 if self._closing:
                     return
-                log.error("project %s: the training process died; the round will be started again", project_id)
-                rounds.interrupt_dead(self.workspace.db)
+                log.error("project %s: %s; the round will be started again", project_id, rounds.KILLED)
                 self._replace()
+                rounds.interrupt_dead(self.workspace.db)
             self._jobs += 1
-            if self._jobs >= ROUNDS_PER_PROCESS:
+            if self._jobs >= ROUNDS_PER_PROCESS and not self._closing:
                 self._replace()
 
     def _wait(self, done: Future[None], project_id: int) -> None:
@@ -74,7 +83,10 @@ class Rounds:
             try:
                 return done.result(timeout=10)
             except NotYet:
-                self._beat(project_id)
+                try:
+                    self._beat(project_id)
+                except DBAPIError as error:  # locked, or the disk is full: the round itself will say so
+                    log.warning("project %s: no sign of life could be written: %s", project_id, error.orig)
 
     def _replace(self) -> None:
         """Between two jobs, so that nobody waits for the new process."""
@@ -91,9 +103,14 @@ class Rounds:
             rounds.beat(self.workspace.db, under_way)
 
     def close(self) -> None:
-        """End the process. A round that is under way is interrupted and started again later."""
+        """End the process. A round that is under way has not failed: it is started again later."""
         self._closing = True
-        if self._pool is not None:
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is None:
+            return
+        processes = list((self._pool._processes or {}).values())
+        for process in processes:
+            process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        owners = [rounds.owner(process.pid) for process in processes]
+        for round_id in rounds.give_back(self.workspace.db, owners):
+            log.info("round %s was broken off; it will be started again", round_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -12,12 +13,16 @@ from sqlalchemy.orm import Session
 from labelstudio.client import LabelStudio, LabelStudioError, ProjectRecord
 from labelstudio.records import TaskRecord
 from learning.database import Annotation, Database, Project, Task
-from learning.intake import delete_annotations, delete_tasks, put_annotations, put_tasks
+from learning.intake import delete_annotations, delete_tasks, put_annotations, put_tasks, unknown
 
 log = logging.getLogger("active_tagger")
 
 MARGIN = timedelta(seconds=60)
 """What Label Studio was still writing when it was last asked carries an earlier time than what it showed then."""
+WRITTEN_AT_ONCE = 1_000
+"""Tasks: an event that Label Studio sends meanwhile waits for no more than these, a quarter of a second."""
+TURN = 0.12
+"""Seconds that others have for a turn in between: whoever waits for SQLite's lock asks for it ten times a second."""
 TRIES = 2
 """Times that the changes are asked for before everything is: somebody may submit between the list and the count."""
 
@@ -30,6 +35,10 @@ def reconcile(
     With `since`, what an earlier call returned, only what has changed from then on is read, as long as the numbers
     of tasks and annotations agree afterwards; else everything, which takes half a second for 1,000 tasks. Every
     change but a task's deletion shows in the time of its task, and a deletion in the numbers.
+
+    Several processes may do this at once, while events arrive: of an annotation the newest is kept, what was deleted
+    since the list was read stays so, and what came since is not missing from it. A text that was changed in between
+    may be set back; it has changed since, so the next call sets it right.
     """
     if since is not None:
         try:
@@ -50,17 +59,20 @@ def _pass(
     with db.read() as session:
         project = session.get_one(Project, project_id)
         before, external_id = project.revision, project.external_id
-        known = set(session.scalars(select(Task.id).where(Task.project_id == project.id)))
+        known = _task_ids(session, project_id)
     latest = client.last_change(external_id)  # before the list: what comes meanwhile is listed again next time
     tasks = list(client.tasks(external_id, since))
     remote = client.project(external_id)
+    with db.read() as session:  # compared without the lock, which is only for what is new
+        news = unknown(session, session.get_one(Project, project_id), tasks)
+    for first in range(0, len(news), WRITTEN_AT_ONCE):
+        if first:
+            time.sleep(TURN)
+        with db.write() as session:
+            _take_over(session, project_id, news[first : first + WRITTEN_AT_ONCE], known, seed)
     with db.write() as session:
         project = session.get_one(Project, project_id)
-        project.title = remote.title
-        if remote.label_config != project.label_config:
-            project.label_config = remote.label_config
-        put_tasks(session, project, tasks, seed)
-        put_annotations(session, project, [annotation for task in tasks for annotation in task.annotations])
+        project.title, project.label_config = remote.title, remote.label_config
         # What came by webhook while the list was read is not missing from it.
         _delete_missing_annotations(session, project, tasks, before, everywhere=not since)
         if not since:
@@ -68,6 +80,19 @@ def _pass(
             if lost := set(session.scalars(settled)) & known - {task.id for task in tasks}:
                 delete_tasks(session, project, lost)
         return None if since and not _same_numbers(session, project, remote) else latest
+
+
+def _take_over(session: Session, project_id: int, news: Sequence[TaskRecord], known: set[int], seed: int) -> None:
+    """All of these but what was known before the list was read, and was deleted since."""
+    project = session.get_one(Project, project_id)
+    deleted = known - _task_ids(session, project_id)
+    standing = [task for task in news if task.id not in deleted]
+    put_tasks(session, project, standing, seed)
+    put_annotations(session, project, [annotation for task in standing for annotation in task.annotations])
+
+
+def _task_ids(session: Session, project_id: int) -> set[int]:
+    return set(session.scalars(select(Task.id).where(Task.project_id == project_id)))
 
 
 def _delete_missing_annotations(

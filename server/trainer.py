@@ -14,12 +14,16 @@ from server import heartbeat
 from server.jobs import Rounds, open_queue
 from server.logs import set_up_logging
 from server.simulations import Simulations
+from server.upkeep import Upkeep
 
 log = logging.getLogger("active_tagger")
 
 LOOK_EVERY = 0.2
 """Seconds between two looks for due projects, which take 2 ms: the mark in the database is the only trigger, none can
 be lost."""
+
+SLOWEST_LOOK = 10.0
+"""The same, at the most, while the database cannot be read or written."""
 
 QUEUE_AGAIN = 60.0
 """Seconds after which a job that has not begun is queued once more: another trainer may have taken it and died. A job
@@ -29,9 +33,10 @@ too many finds nothing to do."""
 def main() -> None:
     """Run until told to stop."""
     settings = Settings()
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     workspace = Workspace(settings)
-    queue, runner, simulations = open_queue(settings), Rounds(workspace), Simulations(workspace)
+    queue, runner = open_queue(settings), Rounds(workspace)
+    simulations, upkeep = Simulations(workspace), Upkeep(workspace)
     pause = timedelta(seconds=settings.clean_up_pause)
     queued: dict[int, float] = {}
 
@@ -44,30 +49,42 @@ def main() -> None:
 
     stop = threading.Event()
 
+    def look() -> None:
+        for round_id in rounds.interrupt_dead(workspace.db):
+            log.warning("round %s was interrupted; it will be started again", round_id)
+        for project_id in rounds.ready(workspace.db, pause):
+            if time.monotonic() - queued.get(project_id, -QUEUE_AGAIN) >= QUEUE_AGAIN:
+                queued[project_id] = time.monotonic()
+                round_job(project_id)
+        simulations.look()
+        upkeep.look()
+        heartbeat.beat(settings.data_dir)
+
     def watch() -> None:
-        while not stop.wait(LOOK_EVERY):
+        faults = 0
+        while not stop.wait(min(LOOK_EVERY * 2 ** min(faults, 10), SLOWEST_LOOK)):
             try:
-                for round_id in rounds.interrupt_dead(workspace.db):
-                    log.warning("round %s was interrupted; it will be started again", round_id)
-                for project_id in rounds.ready(workspace.db, pause):
-                    if time.monotonic() - queued.get(project_id, -QUEUE_AGAIN) >= QUEUE_AGAIN:
-                        queued[project_id] = time.monotonic()
-                        round_job(project_id)
-                simulations.look()
-                heartbeat.beat(settings.data_dir)
+                look()
+                faults = 0
             except Exception:
+                faults += 1
                 log.exception("looking for something to do failed; trying again")
 
     queue.flush()  # whatever an earlier trainer left queued is still due in the database
     # An idle consumer would by and by look for jobs every 10 s only.
-    consumer = queue.create_consumer(workers=1, periodic=False, check_worker_health=True, max_delay=LOOK_EVERY)
+    # Told to stop it does so, by either signal: what is broken off is taken up again.
+    consumer = queue.create_consumer(
+        workers=1, periodic=False, check_worker_health=True, max_delay=LOOK_EVERY, shutdown_timeout=0
+    )
     runner.open()
-    threading.Thread(target=watch, daemon=True).start()
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
     log.info("trainer ready")
     try:
         consumer.run()
     finally:
         stop.set()
+        watching.join(timeout=2)  # or it would take the process that is ended here for one that died
         simulations.close()
         runner.close()
 
