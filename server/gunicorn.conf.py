@@ -4,15 +4,21 @@ import os
 import shutil
 from typing import Any
 
+from learning.processes import end_with_parent
 from learning.settings import Settings
+from server.exposure import warnings
+from server.logs import configuration
+from server.worker import SHUTDOWN_SECONDS
 
 _settings = Settings()
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
-worker_class = "uvicorn_worker.UvicornWorker"
-timeout = 120  # Label Studio itself waits 100 s for predictions
-graceful_timeout = 30
-loglevel = "warning"
+worker_class = "server.worker.Worker"
+timeout = 120  # without a sign of life from a process: one that starts on a busy machine imports for long
+graceful_timeout = SHUTDOWN_SECONDS + 5  # the process gives up its requests first, and says so
+backlog = 512  # connections that no process has taken yet
+control_socket_disable = True  # it would be a file in the home folder, the same for every server of this user
+logconfig_dict = configuration(_settings.log_level, _settings.log_format)
 
 _figures = _settings.data_dir.resolve() / "telemetry"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_figures)  # before anybody imports prometheus_client
@@ -20,8 +26,16 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_figures)  # before anybody imports
 
 def on_starting(server: Any) -> None:
     """The workers' figures begin at nothing, in one folder: any of them answers for all."""
+    for warning in warnings(_settings):
+        server.log.warning(warning)
+    _settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(_figures, ignore_errors=True)
     _figures.mkdir(parents=True)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """A worker whose master was killed would keep the port, and the next master could not have it."""
+    end_with_parent()
 
 
 def child_exit(server: Any, worker: Any) -> None:
