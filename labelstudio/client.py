@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Any
 
@@ -66,6 +67,10 @@ class Webhook:
     active: bool
     whole: bool
     """Whether it is told of all events, with what happened."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What is sent along."""
+    actions: tuple[str, ...] = ()
+    """The events it is told of, where these are not all."""
 
 
 class LabelStudio:
@@ -162,7 +167,14 @@ class LabelStudio:
     def webhooks(self, project_id: int) -> list[Webhook]:
         """Who is told of the project's events. Deleting an ML backend leaves its webhook behind."""
         return [
-            Webhook(w["id"], w["url"], w["is_active"], w["send_payload"] and w["send_for_all_actions"])
+            Webhook(
+                w["id"],
+                w["url"],
+                w["is_active"],
+                w["send_payload"] and w["send_for_all_actions"],
+                w["headers"],
+                tuple(w["actions"]),
+            )
             for w in self._ask("GET", "api/webhooks/", params={"project": project_id})
         ]
 
@@ -214,14 +226,27 @@ class LabelStudio:
         path = f"api/projects/{project_id}/model-versions/"
         return int(self._ask("DELETE", path, json={"model_version": version}, timeout=LONG)["deleted_predictions"])
 
-    def ensure_webhook(self, project_id: int, url: str) -> None:
-        """Let Label Studio tell `url` of everything that happens in the project, as connecting a backend does."""
+    def ensure_webhook(self, project_id: int, url: str, headers: Mapping[str, str] | None = None) -> None:
+        """Let Label Studio tell `url` of everything that happens in the project, as connecting a backend does, and send
+        `headers` along."""
         wanted = {"url": url, "send_payload": True, "send_for_all_actions": True, "is_active": True}
         there = next((webhook for webhook in self.webhooks(project_id) if webhook.url == url), None)
         if there is None:
-            self._ask("POST", "api/webhooks/", json={"project": project_id, **wanted})
+            self._ask("POST", "api/webhooks/", json={"project": project_id, "headers": dict(headers or {}), **wanted})
         else:
             self._ask("PATCH", f"api/webhooks/{there.id}/", json=wanted)
+            if headers:
+                self.add_webhook_headers(there, headers)
+
+    def add_webhook_headers(self, webhook: Webhook, headers: Mapping[str, str]) -> None:
+        """Let a webhook send these too. All members of the Label Studio can read them.
+
+        Label Studio replaces the headers as a whole, and forgets the chosen events unless it is told them again.
+        """
+        new = {name.lower() for name in headers}
+        kept = {name: value for name, value in webhook.headers.items() if name.lower() not in new}
+        told = {"headers": {**kept, **headers}, "actions": list(webhook.actions)}
+        self._ask("PATCH", f"api/webhooks/{webhook.id}/", json=told)
 
     def ensure_tab(self, project_id: int, title: str = QUEUE_TAB) -> int:
         """Return the id of the tab of unlabelled tasks by ascending score, which is made unless it exists."""
@@ -266,8 +291,17 @@ class LabelStudio:
         """
         told = {name: backend[name] for name in ("url", "project")} | {"extra_params": extra_params}
         if backend["auth_method"] == BASIC_AUTH:
-            told |= {"auth_method": BASIC_AUTH, "basic_auth_user": backend["basic_auth_user"], "basic_auth_pass": ""}
+            told |= {"auth_method": BASIC_AUTH, "basic_auth_user": backend["basic_auth_user"]}
+            told["basic_auth_pass"] = ""
         self._ask("PATCH", f"api/ml/{backend['id']}", json=told)
+
+    def clock(self) -> datetime | None:
+        """What time it is there; None if its web server does not say."""
+        try:
+            told = self._client.get("version", headers={"Accept": "application/json"}).headers.get("date")
+            return parsedate_to_datetime(told) if told else None
+        except (httpx.HTTPError, ValueError):
+            return None
 
     # -- requests -----------------------------------------------------------------------------------------
 

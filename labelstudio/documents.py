@@ -13,11 +13,12 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from reprlib import repr as shown
 from typing import Any
 
 from corpus import Span
 from labelstudio.fields import BadTask as BadTask
-from labelstudio.fields import read_text, read_utterances
+from labelstudio.fields import check_length, read_text, read_utterances
 from labelstudio.pages import page_nodes
 from labelstudio.schema import Schema
 
@@ -62,8 +63,16 @@ def document(schema: Schema, data: dict[str, Any]) -> Document:
     A number is taken as its digits, as the editor shows it.
 
     Raises:
-        BadTask: if the field is missing, null, or of the wrong kind.
+        BadTask: if the field is missing, null, of the wrong kind, or longer than `labelstudio.fields.LONGEST`.
     """
+    if not isinstance(data, dict):
+        raise BadTask("The task's data is no JSON object with fields. Import the task again.")
+    found = _document(schema, data)
+    check_length(found.text)
+    return found
+
+
+def _document(schema: Schema, data: dict[str, Any]) -> Document:
     if schema.object_type == "Paragraphs":
         return Dialogue(read_utterances(schema, data))
     text = read_text(schema, data)
@@ -141,7 +150,7 @@ class Runs(Document):
         run = self._by_path.get(path)
         if run is None:
             raise BadRegion(
-                f"There is no text at {path!r}. Was the task's text changed after it was labelled? "
+                f"There is no text at {shown(path)}. Was the task's text changed after it was labelled? "
                 "Open the task, delete the region, and mark it again."
             )
         return run
@@ -282,7 +291,7 @@ def _code_points(run: Run, units: int) -> int:
         points = points if counted == units else -1
     if not 0 <= points <= len(run.text):
         raise BadRegion(
-            f"Offset {units} at {run.path!r} is no place between two characters of its text, which has "
+            f"Offset {shown(units)} at {run.path!r} is no place between two characters of its text, which has "
             f"{utf16_length(run.text)} UTF-16 units. Was the task's text changed after it was labelled?"
         )
     return points
@@ -294,14 +303,14 @@ def _offset(value: dict[str, Any], name: str) -> int:
         return int(found)
     if isinstance(found, int) and not isinstance(found, bool):
         return found
-    raise BadRegion(f"{name!r} should be a whole number and is {found!r}.")
+    raise BadRegion(f"{name!r} should be a whole number and is {shown(found)}.")
 
 
 def _path(value: dict[str, Any], name: str) -> str:
     found = value.get(name)
     if isinstance(found, str | int):
         return str(found)
-    raise BadRegion(f"{name!r} should be an XPath or the index of an utterance and is {found!r}.")
+    raise BadRegion(f"{name!r} should be an XPath or the index of an utterance and is {shown(found)}.")
 
 
 def _letters(text: object) -> str:

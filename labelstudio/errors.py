@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-HOW_TO_GET_A_TOKEN = (
+HOW_TO_GET_A_TOKEN = (  # nosec B105 # words
     "set LABEL_STUDIO_API_KEY to a token: in Label Studio open Account & Settings → Personal Access Token "
     "→ Create, and copy it"
 )

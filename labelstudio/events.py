@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from reprlib import repr as shown
 from typing import Any
 
-from labelstudio.records import AnnotationRecord, TaskRecord
+from labelstudio.records import LARGEST_ID, AnnotationRecord, TaskRecord, storable, storable_text
+
+_PROJECT = re.compile(r"([0-9]{1,18})(\.[0-9]{1,18})?")
+"""What /setup and /predict call a project: "2.1795245528"."""
 
 
 class BadRecord(ValueError):
@@ -57,8 +62,8 @@ def _read(action: str, payload: Mapping[str, Any]) -> Event:
     known: dict[str, Any] = {
         "action": action,
         "project_id": None if number is None else project_of_setup(number),
-        "label_config": config if isinstance(config, str) else None,
-        "title": title if isinstance(title, str) else None,
+        "label_config": storable_text(config) if isinstance(config, str) else None,
+        "title": storable_text(title) if isinstance(title, str) else None,
     }
     match action:
         case "TASKS_CREATED":
@@ -85,16 +90,16 @@ def record_of_task(json: Any) -> TaskRecord:
     Raises:
         BadRecord: if its id or data are missing, or one of its annotations is no annotation.
     """
-    id = _id(json, "task")
+    id = id_of(json, "task")
     data = json.get("data")
     if not isinstance(data, Mapping):
-        raise BadRecord(f"Task {id} should hold its fields in `data`, and holds {data!r:.80} there.")
+        raise BadRecord(f"Task {id} should hold its fields in `data`, and holds {shown(data)} there.")
     annotations = json.get("annotations")
     if not isinstance(annotations, list):
         annotations = []
     return TaskRecord(
         id=id,
-        data=dict(data),
+        data=storable(dict(data)),
         created_at=_time(json, ("created_at",), f"Task {id}"),
         # The Data Manager's lists name annotations by their ids only.
         annotations=tuple(record_of_annotation(a, id) for a in annotations if isinstance(a, Mapping)),
@@ -107,7 +112,7 @@ def record_of_annotation(json: Any, task_id: int | None = None) -> AnnotationRec
     Raises:
         BadRecord: if its id, result or task are missing.
     """
-    id = _id(json, "annotation")
+    id = id_of(json, "annotation")
     task = json.get("task", task_id)
     if isinstance(task, Mapping):
         task = task.get("id")
@@ -115,14 +120,14 @@ def record_of_annotation(json: Any, task_id: int | None = None) -> AnnotationRec
         raise BadRecord(f"Annotation {id} does not say which task it belongs to.")
     result = json.get("result")
     if not isinstance(result, list):
-        raise BadRecord(f"Annotation {id} of task {task} should have a list as `result`, and has {result!r:.80}.")
+        raise BadRecord(f"Annotation {id} of task {task} should have a list as `result`, and has {shown(result)}.")
     author = json.get("completed_by")
     if isinstance(author, Mapping):
         author = author.get("id")
     return AnnotationRecord(
         id=id,
         task_id=task,
-        result=result,
+        result=storable(result),
         updated_at=_time(json, ("updated_at", "created_at"), f"Annotation {id} of task {task}"),
         cancelled=bool(json.get("was_cancelled")),
         ground_truth=bool(json.get("ground_truth")),
@@ -136,10 +141,10 @@ def project_of_setup(project: Any) -> int:
     Raises:
         BadEvent: if there is no id in it.
     """
-    head = str(project).partition(".")[0]
-    if isinstance(project, bool) or not (head.isascii() and head.isdecimal()):
-        raise BadEvent(f"{project!r:.80} names no project; Label Studio sends an id such as '2.1795245528'.")
-    return int(head)
+    named = _PROJECT.fullmatch(str(project)) if isinstance(project, str | int) else None
+    if named is None:
+        raise BadEvent(f"{shown(project)} names no project; Label Studio sends an id such as '2.1795245528'.")
+    return int(named[1])
 
 
 def project_key(project: Any) -> str:
@@ -154,7 +159,7 @@ def project_key(project: Any) -> str:
         project_of_setup(project)
         return str(project)
     try:
-        id, made = _id(project, "project"), _time(project, ("created_at",), "The project")
+        id, made = id_of(project, "project"), _time(project, ("created_at",), "The project")
     except BadRecord as problem:
         raise BadEvent(str(problem)) from problem
     if not made:
@@ -168,21 +173,22 @@ def _listed(payload: Mapping[str, Any], key: str) -> list[Any]:
         return [found]
     if isinstance(found, list):
         return found
-    raise BadRecord(f"`{key}` should be an object or a list of them, and is {found!r:.80}.")
+    raise BadRecord(f"`{key}` should be an object or a list of them, and is {shown(found)}.")
 
 
 def _ids(payload: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    return tuple(_id(json, key) for json in _listed(payload, key))
+    return tuple(id_of(json, key) for json in _listed(payload, key))
 
 
-def _id(json: Any, what: str) -> int:
+def id_of(json: Any, what: str) -> int:
+    """The id of a task, an annotation or a project. Raises BadRecord if there is none, or none that can be kept."""
     if isinstance(json, Mapping) and _is_id(json.get("id")):
         return int(json["id"])
-    raise BadRecord(f"In `{what}`: expected a JSON object with a whole number as `id`, got {json!r:.80}.")
+    raise BadRecord(f"In `{what}`: expected a JSON object with a whole number as `id`, got {shown(json)}.")
 
 
 def _is_id(found: Any) -> bool:
-    return isinstance(found, int) and not isinstance(found, bool)
+    return isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= LARGEST_ID
 
 
 def _time(json: Mapping[str, Any], keys: tuple[str, ...], what: str) -> str:
@@ -196,4 +202,4 @@ def _time(json: Mapping[str, Any], keys: tuple[str, ...], what: str) -> str:
             time = time.replace(tzinfo=UTC)
         return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadRecord(f"{what}: {found!r:.80} is no ISO 8601 time.") from error
+        raise BadRecord(f"{what}: {shown(found)} is no ISO 8601 time.") from error

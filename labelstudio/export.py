@@ -45,6 +45,8 @@ def read_export(
     if not tasks:
         return []
     schema = read_schema(label_config, control) if label_config is not None else infer_schema(tasks, control)
+    if schema.remote:
+        raise BadExport('The label config says valueType="url": an export holds the addresses of its texts only.')
     return [_sentence(schema, task) for task in tasks]
 
 
@@ -128,7 +130,12 @@ def _labelled(result: Iterable[Any]) -> Iterable[dict[str, Any]]:
         if not isinstance(region, dict) or not isinstance(value := region.get("value"), dict):
             continue
         kind, names = region.get("type"), (region.get("from_name"), region.get("to_name"))
-        if kind in CONTROLS and isinstance(value.get(kind), list) and all(isinstance(n, str) for n in names):
+        if (
+            isinstance(kind, str)
+            and kind in CONTROLS
+            and isinstance(value.get(kind), list)
+            and all(isinstance(n, str) for n in names)
+        ):
             yield region
 
 
@@ -144,7 +151,7 @@ def _fits(schema: Schema, task: TaskRecord, value: dict[str, Any] | None) -> boo
     try:
         doc = document(schema, task.data)
         if value is None:
-            return isinstance(task.data[schema.value], str | list)
+            return isinstance(task.data.get(schema.value), str | list)
         start, end = doc.locate(value)
     except (BadTask, BadRegion):
         return False

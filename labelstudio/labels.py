@@ -35,5 +35,6 @@ def label_counts(schema: Schema, results: Iterable[list[dict[str, Any]]]) -> Cou
         value = region.get("value")
         if region.get("from_name") == schema.control and isinstance(value, dict):
             labels = value.get(schema.control_type)
-            counts.update(label for label in labels or () if isinstance(label, str))
+            if isinstance(labels, list):
+                counts.update(label for label in labels if isinstance(label, str))
     return counts

@@ -6,6 +6,8 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from reprlib import repr as shown
 from typing import Any
 
 from corpus import Span
@@ -37,7 +39,7 @@ def spans_of(
     spans: set[Span] = set()
     problems: list[str] = []
     for region in result:
-        name = f"Task {task_id}, region {region.get('id')!r}" if isinstance(region, dict) else f"Task {task_id}"
+        name = f"Task {task_id}, region {shown(region.get('id'))}" if isinstance(region, dict) else f"Task {task_id}"
         try:
             found, unknown = _read_region(schema, doc, region)
         except BadRegion as problem:
@@ -45,7 +47,7 @@ def spans_of(
             continue
         spans.update(found)
         problems += [
-            f"{name}: label {label!r} is not in the label config any more and was left out. "
+            f"{name}: label {shown(label)} is not in the label config any more and was left out. "
             "Add it to the config again, or change the region's label."
             for label in unknown
         ]
@@ -55,12 +57,13 @@ def spans_of(
 def _read_region(schema: Schema, doc: Document, region: Any) -> tuple[list[Span], list[str]]:
     """A region's spans, and those of its labels that the config does not have."""
     if not isinstance(region, dict):
-        raise BadRegion(f"A region should be a JSON object and is {region!r:.80}.")
+        raise BadRegion(f"A region should be a JSON object and is {shown(region)}.")
     control = region.get("from_name")
     if control != schema.control:
-        if region.get("type") in CONTROLS and schema.controls and control not in schema.controls:
+        # Lists, since what was sent may have no hash.
+        if region.get("type") in list(CONTROLS) and schema.controls and control not in schema.controls:
             raise BadRegion(
-                f"Its labelling tag {control!r} is not in the label config any more. "
+                f"Its labelling tag {shown(control)} is not in the label config any more. "
                 "Give the tag its old name again, or label the task anew."
             )
         return [], []
@@ -68,13 +71,20 @@ def _read_region(schema: Schema, doc: Document, region: Any) -> tuple[list[Span]
         return [], []
     value = region.get("value")
     if not isinstance(value, dict):
-        raise BadRegion(f"Its value should be a JSON object and is {value!r:.80}.")
+        raise BadRegion(f"Its value should be a JSON object and is {shown(value)}.")
     labels = value.get(schema.control_type)
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
-        raise BadRegion(f"Its {schema.control_type!r} should be a list of labels and is {labels!r:.80}.")
+        raise BadRegion(f"Its {schema.control_type!r} should be a list of labels and is {shown(labels)}.")
     start, end = doc.locate(value)
-    known = [Span(start, end, label) for label in labels if label in schema.labels]
-    return known, [label for label in labels if label not in schema.labels]
+    known = _known(schema.labels)
+    spans = [Span(start, end, label) for label in labels if label in known]
+    return spans, [label for label in labels if label not in known]
+
+
+@lru_cache(maxsize=8)
+def _known(labels: tuple[str, ...]) -> frozenset[str]:
+    """A config may have thousands of labels, and a project many more regions."""
+    return frozenset(labels)
 
 
 def result_of(schema: Schema, doc: Document, spans: Iterable[Span]) -> list[dict[str, Any]]:
@@ -85,9 +95,12 @@ def result_of(schema: Schema, doc: Document, spans: Iterable[Span]) -> list[dict
     since), with a warning in the log. A span twice is one region; neighbours stay apart.
     """
     regions = []
-    for span in sorted({span: span for span in spans if span.label in schema.labels}.values()):
+    known = _known(schema.labels)
+    for span in sorted({span: span for span in spans if span.label in known}.values()):
         try:
             value = {**doc.place(span), schema.control_type: [span.label]}
+            if not schema.quoted:
+                value.pop("text", None)
         except BadRegion as problem:
             log.warning("a predicted span was left out: %s", problem)
             continue

@@ -48,6 +48,10 @@ class Schema:
     """HyperText only: shown inside the page, not as a page of its own."""
     encoding: str = "none"
     """How the field is encoded: one of `ENCODINGS`."""
+    remote: bool = False
+    """Whether the field holds the address of the text (`valueType="url"`): see `labelstudio.remote`."""
+    quoted: bool = True
+    """Whether regions repeat the words that they cover (`saveTextResult`)."""
 
 
 def read_schema(label_config: str, control: str | None = None) -> Schema:
@@ -87,14 +91,14 @@ def _read(label_config: str, control: str | None) -> Schema:
     if control is None:
         if schemas:
             return next(iter(schemas.values()))
-        found = "; ".join(refused.values()) or "no labelling tag at all"
+        found = "; ".join([*refused.values()][:5]) or "no labelling tag at all"
         raise UnsupportedConfig(
             f"The label config has no tag that labels spans of a text. Found: {found}. {SUPPORTED} "
             "Add such a pair of tags in the project's Settings > Labeling Interface."
         )
     if control in schemas:
         return schemas[control]
-    candidates = ", ".join(map(repr, schemas)) or "none"
+    candidates = ", ".join([*map(repr, schemas)][:20]) or "none"
     what = f"cannot be used: {refused[control]}" if control in refused else "does not exist in the label config"
     raise UnsupportedConfig(
         f"The labelling tag {control!r} {what}. Tags that can be used: {candidates}. {SUPPORTED} "
@@ -114,30 +118,38 @@ def _parse(label_config: str) -> Any:
         return LabelInterface(label_config)
     except Exception as error:  # expat, lxml, defusedxml and the SDK share no base class
         raise UnsupportedConfig(
-            f"The label config cannot be read as XML ({type(error).__name__}: {error}). {SUPPORTED} "
+            f"The label config cannot be read as XML ({_in_short(error)}). {SUPPORTED} "
             "Correct it in the project's Settings > Labeling Interface; entities and DTDs are not allowed."
         ) from error
 
 
+def _in_short(error: Exception) -> str:
+    """What XML readers say, without their own names."""
+    from defusedxml import DefusedXmlException
+
+    if isinstance(error, DefusedXmlException):
+        return "it declares entities or a DTD"
+    return (str(error).splitlines() or ["it is nested too deeply or damaged"])[0][:200]
+
+
 def _read_control(tag: Any, objects: dict[str, Any], names: tuple[str, ...]) -> Schema | str:
     """The schema around one labelling tag, or why there is none."""
-    shown = f"<{tag.tag} name={tag.name!r} toName={','.join(tag.to_name)!r}>"
+    shown = f"<{tag.tag} name={tag.name!r} toName={','.join(tag.to_name)!r:.200}>"
     if tag.tag.lower() not in CONTROLS:
         return f"{shown}, which does not label spans of a text"
     target = next((objects[name] for name in tag.to_name if name in objects and _is_text(objects[name])), None)
     if target is None:
         others = ", ".join(f"<{objects[name].tag}>" for name in tag.to_name if name in objects)
         return f"{shown} over {others or 'a tag that does not exist'}"
-    shown = f"{shown} over <{target.tag} name={target.name!r} value={target.value!r}>"
+    shown = f"{shown} over <{target.tag} name={target.name!r} value={target.value!r:.200}>"
     if not tag.labels:
         return f"{shown} without <Label> tags (labels that come with each task are not supported)"
-    if (target.value_type or "").lower() == "url":
-        return f'{shown} with valueType="url" (put the text itself into the tasks, and leave valueType out)'
     if not target.value.startswith("$") or len(target.value) == 1:
         return f"{shown}, which is a fixed text and no task field"
     encoding = str(target.get_attr("encoding", "none")).lower()
     if encoding not in ENCODINGS:
         return f"{shown} with encoding={encoding!r} (known: {', '.join(ENCODINGS)})"
+    remote = (target.value_type or "").lower() == "url"
     return Schema(
         control=tag.name,
         control_type=tag.tag.lower(),
@@ -149,7 +161,15 @@ def _read_control(tag: Any, objects: dict[str, Any], names: tuple[str, ...]) -> 
         text_key=str(target.get_attr("textKey", "text")),
         inline=str(target.get_attr("inline", "false")).lower() == "true",
         encoding=encoding,
+        remote=remote,
+        quoted=_quoted(target, remote),
     )
+
+
+def _quoted(target: Any, remote: bool) -> bool:
+    """As the editor does by default: texts that Label Studio does not store itself stay out of its results."""
+    told = str(target.get_attr("saveTextResult", "none")).lower()
+    return told != "no" if target.tag.lower() == "paragraphs" or not remote else told == "yes"
 
 
 def _is_text(tag: Any) -> bool:

@@ -15,6 +15,9 @@ from learning.settings import ProjectSettings
 CHUNK = 5_000
 """Rows named in one statement: SQLite takes at most 32,766 parameters."""
 
+LONGEST_ID = 18
+"""Digits of a project's number: a longer one may not fit into a column."""
+
 
 class ArrivingAnnotation(Protocol):
     """A submitted annotation, as `labelstudio.records` holds it."""
@@ -68,7 +71,8 @@ it takes longer than the database does."""
 
 def names(key: str) -> dict[str, Any]:
     """What `NAMED` asks for: a project by its key, "<id>.<created>", or by a bare id the one seen last."""
-    return {"key": key, "bare_id": int(key) if key.isdecimal() else None}
+    bare = key.isascii() and key.isdecimal() and len(key) <= LONGEST_ID
+    return {"key": key, "bare_id": int(key) if bare else None}
 
 
 def find_project(session: Session, key: str) -> Project | None:
@@ -116,8 +120,8 @@ def unknown(session: Session, project: Project, tasks: Sequence[T]) -> list[T]:
 def put_tasks(session: Session, project: Project, tasks: Sequence[ArrivingTask], seed: int) -> int:
     """Write tasks that are new or have changed; returns how many.
 
-    A known id with another `created_at` is another task (ids of deleted ones come back): what was annotated on the
-    old one goes with it.
+    A known id with a later `created_at` is another task (ids of deleted ones come back): what was annotated on the
+    old one goes with it. One with an earlier is told of too late.
     """
     changed = 0
     for first in range(0, len(tasks), CHUNK):
@@ -126,11 +130,12 @@ def put_tasks(session: Session, project: Project, tasks: Sequence[ArrivingTask],
             task.id: task
             for task in session.scalars(select(Task).where(Task.project_id == project.id, Task.id.in_(list(part))))
         }
-        reborn = [id for id, task in known.items() if task.created_at != part[id].created_at]
+        part = {id: task for id, task in part.items() if id not in known or task.created_at >= known[id].created_at}
+        reborn = [id for id, task in known.items() if id in part and task.created_at < part[id].created_at]
         if reborn:
             delete_tasks(session, project, reborn)
         fresh = [task for id, task in part.items() if id not in known or id in reborn]
-        stale = [task for id, task in known.items() if id not in reborn and task.data != part[id].data]
+        stale = [task for id, task in known.items() if id in part and id not in reborn and task.data != part[id].data]
         if fresh or stale:
             project.revision += 1
         if fresh:

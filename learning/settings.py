@@ -202,5 +202,5 @@ def as_dict(extra_params: dict[str, Any] | str | None) -> dict[str, Any]:
     if extra_params is None:
         return {}
     if not isinstance(extra_params, dict):
-        raise ValueError(f"extra parameters of the connection must be a JSON object, not {extra_params!r}")
+        raise ValueError('extra parameters of the connection must be a JSON object, as in {"tagger": "crf"}')
     return extra_params

@@ -1,10 +1,12 @@
-"""What the API answers, as types: they make the OpenAPI document. Null is what is not known (yet)."""
+"""What is asked and answered, as types: they make the OpenAPI document. Null is what is not known (yet)."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from labelstudio.events import project_key
 
 Text = Annotated[str, BeforeValidator(lambda text: text.encode("utf-8", "replace").decode())]
 """What people have written: half a surrogate pair, of which there is no JSON, becomes "?"."""
@@ -249,3 +251,73 @@ class Pause(BaseModel):
 
 class Rollback(BaseModel):
     version: str
+
+
+Key = Annotated[
+    str,
+    BeforeValidator(project_key),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9]{1,18})?$", "examples": ["2.1795245528"]}),
+]
+"""What Label Studio calls a project: its number, and the second in which it was made."""
+
+
+class Health(BaseModel):
+    status: str
+    model_class: str
+
+
+class Introduction(BaseModel):
+    """What Label Studio says of a project before it asks anything else."""
+
+    project: Key
+    label_config: str = Field(alias="schema")
+    hostname: str | None = None
+    access_token: str | None = None
+    extra_params: dict[str, Any] | str | None = Field(None, description="Settings, or JSON of them.")
+
+
+class Introduced(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version: str
+
+
+class Asked(BaseModel):
+    """Tasks to pre-annotate: Label Studio's own, whole."""
+
+    tasks: list[dict[str, Any]]
+    project: Key
+    label_config: str | None = None
+    params: dict[str, Any] | None = None
+
+
+class Predicted(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    result: list[dict[str, Any]] = Field(description="Regions.")
+    score: float = Field(ge=0, le=1, description="Lower is sooner.")
+    model_version: str
+
+
+class Predictions(BaseModel):
+    results: list[Predicted] = Field(description="One for each task, in their order.")
+
+
+class Told(BaseModel):
+    """An event: further keys, such as `task` and `annotation`, are what the action is about."""
+
+    model_config = ConfigDict(extra="allow")
+
+    action: str
+    project: dict[str, Any] | int | str = Field(description="The project itself, or what /setup calls it.")
+
+
+class Due(BaseModel):
+    """Whether a round waits."""
+
+    due: str | None
+    reason: str | None
+
+
+class Versions(BaseModel):
+    versions: list[str]

@@ -139,7 +139,8 @@ def test_a_payload_that_is_not_label_studios_is_refused(sender):
     sender.setup()
     assert sender.webhook("ANNOTATION_CREATED").status_code == 422
     assert sender.client.post("/webhook", json={"action": "X"}).status_code == 422
-    assert sender.client.post("/webhook", content=b"{").status_code == 422
+    assert sender.client.post("/webhook", content=b"{").status_code == 415
+    assert sender.client.post("/webhook", content=b"{", headers={"Content-Type": "application/json"}).status_code == 422
 
 
 def annotate_and_train(sender, workspace, n=40) -> list[Sentence]:
