@@ -21,7 +21,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PORT=9090 \
     DATA_DIR=/data
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tagger \
-    && install --directory --owner=tagger --group=tagger /data
+    && install --directory --mode=0700 --owner=tagger --group=tagger /data
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
 COPY . .

@@ -5,6 +5,7 @@
 #   make test               ruff, mypy and all tests, also those against a real Label Studio and in a browser
 #   make test-fast          ruff, mypy and the quick tests
 #   make lint               ruff and mypy
+#   make audit              bandit, and known advisories against what is installed (where the network allows)
 #   make label-studio       install a Label Studio for the tests and the demo (run and test do it themselves)
 #   make chromium           install Debian's Chromium for the tests (test does it itself; none where there is one)
 #   make clean              remove what was installed, the demo's data and caches (never data/)
@@ -24,7 +25,7 @@ LABEL_STUDIO_URL ?= $(shell sed -n 's/^LABEL_STUDIO_URL=//p' .env 2>/dev/null)
 CHROMIUM := import sys, tests.chromium; sys.exit(tests.chromium.executable() is None)
 APT_GET := $$(test $$(id -u) = 0 || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
-.PHONY: help run test test-fast lint label-studio chromium clean
+.PHONY: help run test test-fast lint audit label-studio chromium clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -32,7 +33,7 @@ help:
 run: $(RUNTIME) $(if $(LABEL_STUDIO_URL),,$(LABEL_STUDIO))
 	@.venv/bin/python -m demo
 
-test: lint $(LABEL_STUDIO) chromium
+test: lint audit $(LABEL_STUDIO) chromium
 	.venv/bin/python -m pytest
 
 test-fast: lint
@@ -42,6 +43,10 @@ lint: $(DEVELOPMENT)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+audit: $(DEVELOPMENT)
+	.venv/bin/bandit -q -c pyproject.toml -r corpus taggers strategies labelstudio learning experiments server model.py cli.py
+	.venv/bin/python -m tests.advisories
 
 label-studio: $(LABEL_STUDIO)
 

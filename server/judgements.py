@@ -13,6 +13,7 @@ from labelstudio.schema import UnsupportedConfig, read_schema
 from learning.database import Project
 from learning.serving import UNTRAINED
 from learning.settings import Settings
+from server import webhooks
 
 NOT_REACHED = "This cannot be told before Label Studio is reached and its token accepted."
 CONNECTED = "CO"
@@ -106,7 +107,7 @@ def webhook_is_there(known: Known) -> Verdict:
         return unknown
     if known.backend is None or known.backend["model_version"] not in known.versions:
         return Verdict(None, "This cannot be told before this backend is connected.")
-    url = _webhook_url(known)
+    url = webhooks.url_of(known.backend)
     ours: Webhook | None = next((webhook for webhook in known.answers["webhooks"] if webhook.url == url), None)
     remedy = "Add or mend it in the project's Settings > Webhooks: active, with payload, for all events."
     what = f"Label Studio does not tell {url} what annotators do"
@@ -116,12 +117,17 @@ def webhook_is_there(known: Known) -> Verdict:
         return Verdict(False, f"{what}: the webhook is switched off.", remedy, mendable=True)
     if not ours.whole:
         return Verdict(False, f"{what} in full: the webhook lacks events or their payload.", remedy, mendable=True)
+    if webhooks.headers(known.settings) and not webhooks.carry_secret(ours.headers, known.settings):
+        text = f"What Label Studio tells {url} is refused: the webhook lacks the secret of the present password."
+        remedy = "Give it the header that `python -m server.webhooks` prints, in the project's Settings > Webhooks."
+        return Verdict(False, text, remedy, mendable=True)
     return Verdict(True, f"Label Studio tells {url} of everything.")
 
 
-def _webhook_url(known: Known) -> str:
-    """As Label Studio makes it from the address that was given."""
-    return f"{known.backend['url'].rstrip('/')}/webhook" if known.backend else ""
+def _mend_webhook(client: LabelStudio, known: Known) -> None:
+    if known.backend:
+        url = webhooks.url_of(known.backend)
+        client.ensure_webhook(known.project.external_id, url, webhooks.headers(known.settings))
 
 
 def config_is_understood(known: Known) -> Verdict:
@@ -209,7 +215,7 @@ JUDGEMENTS: list[tuple[str, str, Callable[[Known], Verdict]]] = [
 """Name, title and function of each check of a project, in the order in which they are shown."""
 
 MENDABLE: dict[str, Callable[[LabelStudio, Known], Any]] = {
-    "webhook": lambda client, known: client.ensure_webhook(known.project.external_id, _webhook_url(known)),
+    "webhook": _mend_webhook,
     "sampling": lambda client, known: client.set_sampling(known.project.external_id, UNCERTAINTY_SAMPLING),
     "model_version": lambda client, known: client.set_model_version(known.project.external_id, known.version),
     "tab": lambda client, known: client.ensure_tab(known.project.external_id),

@@ -121,6 +121,39 @@ def test_strategies_are_pure_numpy(path: Path) -> None:
     assert imported(path.read_text()) - sys.stdlib_module_names <= {"numpy", "corpus", "strategies"} | neighbours
 
 
+OLD = {"flask", "werkzeug", "jinja2", "itsdangerous"}
+"""What label-studio-ml 1.0.9 pins: versions with known faults. `end_to_end/test_secrets.py` looks at a real round."""
+
+
+@pytest.mark.parametrize("process", ["server.__main__", "server.app", "server.trainer", "server.child", "cli", "model"])
+def test_no_process_loads_the_old_flask(process: str) -> None:
+    """Nor anything that comes with it: transformers alone reads Jinja2, where a tagger has an encoder."""
+    code = f"import sys, importlib; importlib.import_module({process!r}); print(sorted({OLD!r} & sys.modules.keys()))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_training_process_loads_it_no_more_than_that(tmp_path: Path) -> None:
+    """With an encoder, and a model that is trained, stored and read again."""
+    code = f"""
+import sys
+from server.child import warm_up
+warm_up()
+from pathlib import Path
+from corpus.sentence import Sentence, Span
+from taggers import load, tagger_class
+folder = Path({str(tmp_path / "model")!r})
+sentences = [Sentence.from_text(str(n), "Ada saw Oslo", (Span(0, 3, "PER"),)) for n in range(8)]
+tagger = tagger_class("window")()
+tagger.fit(sentences, [])
+tagger.save(folder)
+load(folder).predict(sentences)
+print(sorted({OLD - {"jinja2"}!r} & sys.modules.keys()), "transformers" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[] True", run.stderr
+
+
 def test_strategies_load_no_torch() -> None:
     """Not by way of what they import either; and faiss only where it is used."""
     code = "import sys, strategies; print({'torch', 'flair', 'transformers', 'faiss'} & sys.modules.keys())"

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import namedtuple
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -16,7 +17,7 @@ from learning.database import Project, Round
 from learning.settings import Settings
 from learning.workspace import Workspace
 from server import checks as module
-from server import heartbeat
+from server import heartbeat, machine, webhooks
 from server.checks import checks, mend
 from server.connection import access
 from tests.server.conftest import BORN, CONFIG, KEY
@@ -47,6 +48,7 @@ class FakeLabelStudio:
             "webhooks": [Webhook(1, "http://backend.test:9090/webhook", active=True, whole=True)],
             "tab": 5,
             "model_versions": {VERSION: 40},
+            "clock": datetime.now(UTC),
         }
         self.written = []
 
@@ -106,6 +108,7 @@ def test_a_healthy_connection_is_all_well(space, studio):
     assert set(listed[0].as_json()) == {"name", "title", "ok", "text", "remedy", "mendable"}
 
 
+OF_THE_MACHINE = ["trainer", "database", "pages", "model", "round", "disk", "memory", "password"]
 REFUSED = Unauthorized(f"Label Studio, GET x: the token is not accepted (Invalid token.); {HOW_TO_GET_A_TOKEN}")
 DEAD = {**BACKEND, "state": "DI"}
 BROKEN = {**BACKEND, "state": "ER", "error_message": "status 500"}
@@ -158,7 +161,7 @@ def test_each_fault_is_found_with_its_remedy(space, studio, question, answer, na
 def test_what_cannot_be_told_says_so(space, studio):
     studio.answers["check"] = Unreachable("no answer")
     told = {check.name: check.ok for check in checks(space, KEY)}
-    assert [name for name, ok in told.items() if ok] == ["label_config", "settings", "trainer", "database", "disk"]
+    assert [name for name, ok in told.items() if ok] == ["label_config", "settings", *OF_THE_MACHINE]
     assert [name for name, ok in told.items() if ok is False] == ["address"]
     studio.answers["check"] = None
     studio.answers["tab"] = Unreachable("Label Studio, GET tabs: failed with 500")
@@ -210,7 +213,7 @@ def test_before_the_first_round_there_is_no_version_to_follow(space, studio):
         ("sampling", "project", {"sampling": "Uniform sampling"}, ("set_sampling", 4, "Uncertainty sampling")),
         ("model_version", "project", {"model_version": "v1"}, ("set_model_version", 4, VERSION)),
         ("tab", "tab", None, ("ensure_tab", 4)),
-        ("webhook", "webhooks", [], ("ensure_webhook", 4, WEBHOOK)),
+        ("webhook", "webhooks", [], ("ensure_webhook", 4, WEBHOOK, {})),
     ],
 )
 def test_mending_sets_what_is_wrong_and_nothing_else(space, studio, name, question, wrong, written):
@@ -219,6 +222,24 @@ def test_mending_sets_what_is_wrong_and_nothing_else(space, studio, name, questi
     studio.answers[question] = studio.record(**wrong) if isinstance(wrong, dict) else wrong
     mend(space, KEY, name)
     assert studio.written == [written]
+
+
+def test_with_a_password_the_webhook_must_carry_the_secret(space, studio):
+    closed = {"basic_auth_user": "me", "basic_auth_pass": SecretStr("a long password")}
+    space.settings = space.settings.model_copy(update=closed)
+    secret = webhooks.headers(space.settings)
+    check = found(space, "webhook")
+    assert (check.ok, check.mendable) == (False, True)
+    assert "lacks the secret" in check.text and "python -m server.webhooks" in check.remedy
+    mend(space, KEY, "webhook")
+    assert studio.written == [("ensure_webhook", 4, WEBHOOK, secret)]
+    studio.answers["webhooks"] = [
+        Webhook(1, WEBHOOK, active=True, whole=True, headers={"x-active-tagger-secret": "old"})
+    ]
+    assert found(space, "webhook").ok is False
+    studio.answers["webhooks"] = [Webhook(1, WEBHOOK, active=True, whole=True, headers=secret)]
+    assert found(space, "webhook").ok
+    assert secret[webhooks.HEADER] not in str(checks(space, KEY))
 
 
 def test_mending_says_what_it_cannot_do(space, studio):
@@ -252,9 +273,53 @@ def test_the_trainers_sign_of_life(space, studio):
     assert found(space, "trainer").ok
 
 
+def test_a_clock_that_differs_from_label_studios(space, studio):
+    studio.answers["clock"] = datetime.now(UTC) + timedelta(hours=2, seconds=5)
+    check = found(space, "clock")
+    assert (check.ok, check.text) == (False, "It is 2 hours behind Label Studio's.")
+    studio.answers["clock"] = datetime.now(UTC) - timedelta(days=3, seconds=5)
+    assert found(space, "clock").text == "It is 3 days ahead of Label Studio's."
+    studio.answers["clock"] = None
+    assert found(space, "clock").ok is None
+
+
+def test_memory(space, studio, monkeypatch):
+    monkeypatch.setattr(machine, "_memory", lambda: (8 * 2.0**30, 2.0**30))
+    assert "1.0 GB of 8.0 are free; a training may take all" in found(space, "memory").text
+    space.settings = space.settings.model_copy(update={"trainer_memory_gb": 9})
+    check = found(space, "memory")
+    assert (check.ok, check.text) == (False, "TRAINER_MEMORY_GB is 9, and this machine has 8.0 GB.")
+    monkeypatch.setattr(machine, "_memory", lambda: (16 * 2.0**30, 1e8))
+    assert "the system may end a training" in found(space, "memory").text
+
+
+def test_open_to_all(space, studio):
+    space.settings = space.settings.model_copy(update={"host": "0.0.0.0"})
+    check = found(space, "password")
+    assert check.ok is False and "there is no password" in check.text
+
+
+def test_a_damaged_page_and_a_damaged_model(space, studio, tmp_path):
+    with space.db.write() as session:
+        fitted = session.query(Round).one()
+        fitted.model_round_id = fitted.id
+    check = found(space, "model")
+    assert check.ok is False and VERSION in check.text and "cli train" in check.remedy
+    with space.db.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        wanted = "SELECT rootpage FROM sqlite_master WHERE name = 'simulations'"  # which nothing else here reads
+        page = connection.exec_driver_sql(wanted).scalar_one()
+    space.db.engine.dispose()
+    with (tmp_path / "active-tagger.db").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    check = found(space, "pages")
+    assert check.ok is False and "damaged" in check.text and "restore" in check.remedy
+
+
 def test_a_full_disk(space, studio, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage(10e9, 9.6e9, 0.4e9))
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: usage(10e9, 9.6e9, 0.4e9))
     assert found(space, "disk").text.startswith("Only 0.4 GB")
 
 
@@ -264,13 +329,13 @@ def test_a_database_that_is_locked(space, studio, monkeypatch):
         session.query(Project).one()
         check = found(space, "database")
     assert check.ok is False
-    assert "no turn to write" in check.text
+    assert "keeps the database locked" in check.text and check.remedy.startswith("End it")
     assert found(space, "database").ok
 
 
 def test_without_a_project_only_what_needs_none(space, studio):
     listed = {check.name: check.ok for check in checks(space, None)}
-    assert listed == dict.fromkeys(["address", "token", "trainer", "database", "disk"], True)
+    assert listed == dict.fromkeys(["address", "token", *OF_THE_MACHINE, "clock"], True)
 
 
 def test_neither_address_nor_token(tmp_path, space, studio):

@@ -267,12 +267,6 @@ def test_an_id_that_another_transaction_fills_later_is_not_missed(client: TestCl
     assert told(client)["active_tagger_round_seconds_count", ("step", "fit")] == 2
 
 
-def test_it_asks_for_the_password(workspace: Workspace, client: TestClient) -> None:
-    workspace.settings = Settings(data_dir=workspace.settings.data_dir, basic_auth_user="a", basic_auth_pass="b")
-    assert client.get("/metrics").status_code == 401
-    assert client.get("/metrics", auth=("a", "b")).status_code == 200
-
-
 def test_openmetrics_too(client: TestClient, workspace: Workspace) -> None:
     a_round(workspace, project(workspace), 1, metrics={"seconds": {"fit": 1.0}})
     answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
