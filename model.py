@@ -5,18 +5,24 @@ No training happens here. `fit` marks a round as due; the trainer (`python -m se
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import cache
 from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from labelstudio.documents import BadTask, Document, document
-from labelstudio.events import Event, read_event, record_of_task
+from labelstudio.errors import LabelStudioError
+from labelstudio.events import BadRecord, Event, id_of, project_of_setup, read_event, record_of_task
 from labelstudio.publish import score_at
+from labelstudio.records import TaskRecord, storable
+from labelstudio.remote import addresses_in, in_place, library
 from labelstudio.results import result_of
 from labelstudio.schema import Schema, read_schema
+from learning.context import set_about
 from learning.database import Project, now
 from learning.intake import (
     check_triggers,
@@ -28,11 +34,15 @@ from learning.intake import (
     put_tasks,
     unknown,
 )
+from learning.remote_texts import Kept, fetch_missing, look_up
 from learning.serving import UNTRAINED, Answer, Answers, Current, answer, find_current
 from learning.settings import DECIDE_THE_MODEL, ProjectSettings, Settings, as_dict
 from learning.workspace import Workspace
 
 log = logging.getLogger("active_tagger")
+
+PATIENCE = 5.0
+"""Seconds in which a request for predictions fetches texts that are named by address."""
 
 
 @cache
@@ -58,6 +68,7 @@ class ActiveTagger(LabelStudioMLBase):
     ) -> None:
         self.workspace = workspace or open_workspace()
         self.key = str(project_id or "")
+        set_about(project=self.key)
         self.config = label_config
         self._seen: Current | None = None
         super().__init__(project_id=project_id, label_config=None)
@@ -87,7 +98,7 @@ class ActiveTagger(LabelStudioMLBase):
             if project is None:
                 project = Project(
                     key=self.key,
-                    external_id=int(self.key.partition(".")[0]),
+                    external_id=project_of_setup(self.key),
                     label_config=config,
                     connection={},
                     extra_params={},
@@ -101,22 +112,29 @@ class ActiveTagger(LabelStudioMLBase):
 
     def connect(self, hostname: str, access_token: str) -> None:
         """Remember where Label Studio says it is, and the token it lends: a best effort beside our own settings."""
+        ours = self.workspace.settings.label_studio_url and self.workspace.settings.label_studio_api_key
+        told = {"hostname": hostname, "access_token": "" if ours else access_token}  # no secret without need
+        with self.workspace.db.read() as session:  # asked before every prediction: the usual case waits for no writer
+            if self._project(session).connection == told:
+                return
         with self.workspace.db.write() as session:
-            project = self._project(session)
-            told = {"hostname": hostname, "access_token": access_token}
-            if project.connection != told:
-                project.connection = told
+            self._project(session).connection = told
 
     def set_extra_params(self, extra_params: dict[str, Any] | str | None) -> None:
         """Take over a project's own settings, typed into the connection form.
 
         Raises ValueError, in words for the person who typed them; the settings in force stay.
         """
-        told = as_dict(extra_params)
+        told = storable(as_dict(extra_params))
+        _check_characters(told)
         wanted = self.workspace.settings.for_project(told)
+        with self.workspace.db.read() as session:
+            project = self._project(session)
+        read_schema(project.label_config, wanted.control)
+        if project.extra_params == told:
+            return
         with self.workspace.db.write() as session:
             project = self._project(session)
-            read_schema(project.label_config, wanted.control)
             if project.extra_params != told:
                 before = self._settings(project)
                 learns_anew = any(
@@ -139,7 +157,7 @@ class ActiveTagger(LabelStudioMLBase):
 
         A task whose text cannot be read gets an empty result with the highest score, and a line in the log.
         """
-        records = [record_of_task(task) for task in tasks if _has_birth(task)]
+        records = [record for task in tasks if (record := _record(task)) is not None]
         seen = self._seen or self._look()  # one instance a request: `setup` has just looked
         if seen is None:
             raise self._unknown()
@@ -147,14 +165,14 @@ class ActiveTagger(LabelStudioMLBase):
         with self.workspace.db.read() as session:  # which never waits for a writer
             news = unknown(session, seen.project, records)
         if news:  # without an API key, the way to know them
-            with self.workspace.db.write() as session:
-                project = self._project(session)
-                put_tasks(session, project, news, settings.seed)
-                if put_annotations(session, project, [annotation for task in news for annotation in task.annotations]):
-                    check_triggers(session, project, settings)
+            try:
+                self._take_over(news, settings)
+            except OperationalError:  # they come again; answered are they all the same
+                log.exception("project %s: %s new tasks could not be written down", self.key, len(news))
             seen = self._look() or seen  # a round may have been published while this waited to write
         schema = read_schema(self.config or seen.project.label_config, settings.control)
-        documents = {i: doc for i, task in enumerate(tasks) if (doc := _read(schema, task)) is not None}
+        fetched = self._fetched(seen.project, schema, records)
+        documents = {i: doc for i, task in enumerate(tasks) if (doc := _read(schema, task, fetched)) is not None}
         answers = answer(self.workspace, seen, [(_id(tasks[i]), doc.text) for i, doc in documents.items()])
         found = {
             i: _result(schema, doc, item, answers)
@@ -162,6 +180,26 @@ class ActiveTagger(LabelStudioMLBase):
         }
         unreadable = {"result": [], "score": 1.0, "model_version": answers.version}
         return [found.get(i, unreadable) for i in range(len(tasks))]
+
+    def _take_over(self, news: list[TaskRecord], settings: ProjectSettings) -> None:
+        with self.workspace.db.write() as session:
+            project = self._project(session)
+            put_tasks(session, project, news, settings.seed)
+            if put_annotations(session, project, [annotation for task in news for annotation in task.annotations]):
+                check_triggers(session, project, settings)
+
+    def _fetched(self, project: Project, schema: Schema, tasks: list[TaskRecord]) -> Kept:
+        """The texts that tasks name by address; somebody waits, so for what takes long there is none yet."""
+        db, reasons = self.workspace.db, {}
+        addresses = addresses_in(schema, (task.data for task in tasks))
+        if addresses:
+            try:
+                load = library(self.workspace.settings, project.connection, project.external_id).load
+                reasons = fetch_missing(db, project.id, addresses, load, seconds=PATIENCE)
+            except (LabelStudioError, OperationalError) as error:
+                log.warning("project %s: texts cannot be fetched: %s", self.key, error)
+        with db.read() as session:
+            return look_up(session, project.id, addresses, reasons)
 
     def fit(self, event: str, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Write down what has happened and, when a trigger is met, that a round is due. Returns at once.
@@ -219,19 +257,40 @@ def _write_down(session: Session, project: Project, happened: Event, settings: P
     check_triggers(session, project, settings)
 
 
-def _has_birth(task: dict[str, Any]) -> bool:
-    return isinstance(task.get("id"), int) and bool(task.get("created_at")) and isinstance(task.get("data"), dict)
-
-
-def _id(task: dict[str, Any]) -> int:
-    return task["id"] if isinstance(task.get("id"), int) else -1
-
-
-def _read(schema: Schema, task: dict[str, Any]) -> Document | None:
+def _check_characters(told: dict[str, Any]) -> None:
     try:
-        return document(schema, task.get("data") or {})
+        json.dumps(told, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("extra parameters of the connection hold half a character: type them anew") from None
+
+
+def _record(task: Any) -> TaskRecord | None:
+    """To be written down; None for what is not a whole task of Label Studio's, which is answered all the same."""
+    try:
+        record = record_of_task(task)
+    except BadRecord as error:
+        log.warning("%s", error)
+        return None
+    return record if record.created_at else None
+
+
+def _id(task: Any) -> int:
+    """Its id; of what has none, one that no task has."""
+    try:
+        return id_of(task, "task")
+    except BadRecord:
+        return -1
+
+
+def _read(schema: Schema, task: Any, fetched: Kept) -> Document | None:
+    if not isinstance(task, dict):
+        return None
+    data = task.get("data")
+    try:
+        texts, problems = fetched.texts, fetched.problems
+        return document(schema, in_place(schema, data if isinstance(data, dict) else {}, texts, problems))
     except BadTask as error:
-        log.warning("task %s: %s", task.get("id"), error)
+        log.warning("task %s: %s", _id(task), error)
         return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from learning.migrations import UnusableDatabase
 from learning.settings import Settings, in_words
 from learning.workspace import Workspace
 
@@ -30,7 +31,10 @@ def main() -> None:
         settings = Settings()
     except ValidationError as error:  # here, once, and not again and again in every process
         raise SystemExit(f"Settings (environment or .env): {in_words(error)}") from None
-    _ = Workspace(settings).db  # the tables are there before several processes want them
+    try:  # likewise; and the tables are there before several processes want them
+        Workspace(settings).db.check()
+    except UnusableDatabase as error:
+        raise SystemExit(str(error)) from None
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     stopping = False
 

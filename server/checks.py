@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
 
 from labelstudio.client import LabelStudio, LabelStudioError, Unreachable
 from labelstudio.errors import HOW_TO_GET_A_TOKEN
-from learning.database import Database, Project, Round
+from learning import faults
+from learning.database import Project, Round
 from learning.intake import known_project
 from learning.serving import UNTRAINED, current_version
 from learning.workspace import Workspace
 from server.connection import Access, access
-from server.heartbeat import LIMIT as SILENCE
-from server.heartbeat import silent_for
-from server.judgements import JUDGEMENTS, MENDABLE, Known
+from server.judgements import JUDGEMENTS, MENDABLE, Known, Verdict
+from server.machine import CHECKS, Here, in_two
 
 PATIENCE = 5.0
 """Seconds allowed to Label Studio: once for its address and token, and once for all other questions together."""
-LEAST_DISK = 1e9
-"""Bytes: below it a round's model may not fit any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,7 @@ class Check:
 
 
 def checks(workspace: Workspace, project_key: str | None) -> list[Check]:
-    """All checks of a project; without one only those that need none. Takes `PATIENCE` twice at the most.
+    """All checks of a project; without one only those that need none. Takes `PATIENCE` three times at the most.
 
     Raises LookupError for an unknown project.
     """
@@ -60,7 +56,7 @@ def checks(workspace: Workspace, project_key: str | None) -> list[Check]:
             found[-1] = _may_not_change(found[-1])
         known = Known(project, version, versions, workspace.settings, answers)
         found += [Check(name, title, *judge(known)) for name, title, judge in JUDGEMENTS]
-    return [*found, _trainer(workspace), _database(workspace), _disk(workspace)]
+    return [*found, *_machine(Here(workspace, project, client if reached is None else None))]
 
 
 def mend(workspace: Workspace, project_key: str, name: str) -> None:
@@ -172,51 +168,19 @@ def _may_not_change(token: Check) -> Check:
     return Check(token.name, token.title, False, what, remedy)
 
 
-def _trainer(workspace: Workspace) -> Check:
-    check = partial(Check, "trainer", "The trainer is running")
-    silent = silent_for(workspace.settings.data_dir)
-    if silent is not None and silent <= SILENCE:
-        return check(True, "It looks for rounds that are due.")
-    what = "It has never run here." if silent is None else f"Its last sign of life is {_ago(silent)} old."
-    remedy = "Start it with `python -m server`, which runs it beside the web processes; the log says why it ended."
-    return check(False, f"{what} No round will begin.", remedy)
-
-
-def _database(workspace: Workspace) -> Check:
-    check = partial(Check, "database", "The database can be written to")
-    error = _in_time({"": partial(_try_to_write, workspace.db)})[""]
-    if error is None:
-        return check(True, "It can be read and written.")
-    remedy = "See that DATA_DIR (or the server of DATABASE_URL) may be written to, is not full, and is not locked."
-    what = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
-    if isinstance(error, Unreachable):
-        what = f"no turn to write within {PATIENCE:.0f} s"
-    return check(False, f"Writing failed: {what}.", remedy)
-
-
-def _try_to_write(db: Database) -> None:
-    with db.write() as session:
-        session.execute(text("UPDATE projects SET paused = paused WHERE id = -1"))
-
-
-def _disk(workspace: Workspace) -> Check:
-    check = partial(Check, "disk", "There is room on the disk")
-    try:
-        free = shutil.disk_usage(workspace.settings.data_dir).free
-    except OSError as error:
-        remedy = "See that DATA_DIR names a folder that this backend may use."
-        return check(False, f"DATA_DIR cannot be read: {error.strerror}.", remedy)
-    if free >= LEAST_DISK:
-        return check(True, f"{free / 1e9:,.0f} GB are free.")
-    remedy = "Make room on the disk of DATA_DIR, or lower KEEP_VERSIONS: models take most of it."
-    return check(False, f"Only {free / 1e9:.1f} GB are free: the next model may not fit.", remedy)
-
-
-def _ago(seconds: float) -> str:
-    units = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-    size, unit = next((size, unit) for size, unit in units if seconds >= size)
-    count = int(seconds // size)
-    return f"{count} {unit}{'s' if count != 1 else ''}"
+def _machine(here: Here) -> list[Check]:
+    """All at once; one that does not end in time cannot tell, or where it wants to write, does not get its turn."""
+    answers = _in_time({name: partial(judge, here) for name, _, judge in CHECKS})
+    late = {"database": in_two(faults.LOCKED)}
+    found = []
+    for name, title, _ in CHECKS:
+        verdict = answers[name]
+        if isinstance(verdict, Unreachable):
+            verdict = late.get(name, Verdict(None, "There was no answer in time."))
+        elif isinstance(verdict, Exception):
+            verdict = Verdict(None, f"It could not be looked at ({type(verdict).__name__}).")
+        found.append(Check(name, title, *verdict))
+    return found
 
 
 def _sentence(error: Exception, until: str) -> str:

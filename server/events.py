@@ -96,7 +96,8 @@ class Feed:
         newest = select(func.max(any_round.id)).where(any_round.project_id == Project.id).correlate(Project)
         wanted = select(Project.id, *SHOWN).outerjoin(Round, Round.id == newest.scalar_subquery()).order_by(Project.id)
         with self._workspace.db.read() as session:
-            found = {id: tuple(shown) for id, *shown in session.execute(wanted)}
+            fault = self._workspace.storage.fault()  # which no row could tell of
+            found = {id: (*shown, fault) for id, *shown in session.execute(wanted)}
             changed = [id for id, shown in found.items() if signatures.get(id) != shown]
             told = {
                 id: Summary.model_validate(summary(session, session.get_one(Project, id), self._workspace))

@@ -18,6 +18,6 @@ def beat(data_dir: Path) -> None:
 def silent_for(data_dir: Path) -> float | None:
     """Seconds since a trainer last looked; None if none ever has."""
     try:
-        return max(0.0, time.time() - (data_dir / NAME).stat().st_mtime)
+        return abs(time.time() - (data_dir / NAME).stat().st_mtime)  # a sign from the future: the clock was set back
     except FileNotFoundError:
         return None

@@ -268,7 +268,7 @@ def carry_out(id: int, settings: Settings) -> None:
     with suppress(OSError):
         os.nice(19)
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     from server.simulating import simulate
 

@@ -52,7 +52,7 @@ def summary(session: Session, project: Project, workspace: Workspace) -> dict[st
         "id": project.external_id,
         "title": project.title,
         "state": _word(project, last, new),
-        "notice": fault or project.notice,
+        "notice": workspace.storage.fault() or fault or project.notice,
         "error": last.error if last else None,
         "due": project.due_reason if project.due else None,
         "paused": project.paused,
@@ -215,7 +215,7 @@ def _round(this: Round) -> dict[str, Any]:
         "problems": this.problems,
         "error": this.error,
         "started_at": _time(this.started_at),
-        "seconds": (this.finished_at - this.started_at).total_seconds() if this.finished_at else None,
+        "seconds": max(0.0, (this.finished_at - this.started_at).total_seconds()) if this.finished_at else None,
     }
 
 

@@ -39,7 +39,7 @@ def test_every_requirement_is_pinned() -> None:
         for line in (ROOT / file).read_text().splitlines():
             requirement = line.partition("#")[0].strip()
             if requirement and not requirement.startswith("-r"):
-                assert re.fullmatch(r"[\w.-]+(==|~=)\d[\w.]*", requirement), requirement
+                assert re.fullmatch(r"[\w.-]+(\[\w+\])?(==|~=)\d[\w.]*( ; .+)?", requirement), requirement
 
 
 def test_docker_gets_every_package_that_the_server_imports() -> None:

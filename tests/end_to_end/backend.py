@@ -54,7 +54,11 @@ class RunningBackend:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wait_for(lambda: httpx.get(f"{self.url}/health", timeout=2).status_code == 200, "health", 60)
+        try:
+            self.wait_for(lambda: httpx.get(f"{self.url}/health", timeout=2).status_code == 200, "health", 90)
+        except BaseException:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
 
     def stop(self) -> None:
         """Stop all processes in good order."""
