@@ -219,7 +219,8 @@ class Database:
         """The SQLite database of a data folder, readable by its owner only (it holds access tokens)."""
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / FILE
-        file.touch(mode=0o600)
+        if not file.exists():
+            file.touch(mode=0o600)
         return cls(f"sqlite:///{file}")
 
     def check(self) -> None:

@@ -202,7 +202,7 @@ def test_what_cannot_be_written_is_refused_and_all_goes_on_afterwards(
         one = fed()
         first = one.introduce()
         with fault(one):
-            one.label(2)
+            one.label(1)
             one.serves(first["version"])
             one.says(words, doctor=fault is not no_file_may_grow)  # that keeps these processes from it only
             one.serves(first["version"])
@@ -235,12 +235,13 @@ def no_room_for_models(fed: Fed) -> Iterator[None]:
 def read_only(fed: Fed) -> Iterator[None]:
     """A read-only view is mounted over the data folder: what is opened from now on cannot be written to."""
     folder = str(fed.backend.folder / "data")
-    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "--rbind", folder, folder], check=True)  # with the disk of the models, which is on it
     try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        for part in (f"{folder}/models", folder):
+            subprocess.run(["mount", "-o", "remount,bind,ro", part], check=True)
         yield
     finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+        subprocess.run(["umount", "-R", "-l", folder], check=True)
 
 
 @contextmanager
