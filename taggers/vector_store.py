@@ -188,7 +188,7 @@ class _Disk:
         for first in range(0, len(keys), AT_ONCE):
             some = keys[first : first + AT_ONCE]
             places = ",".join("?" * len(some))
-            query = f"SELECT key, start, words FROM vectors WHERE key IN ({places})"
+            query = f"SELECT key, start, words FROM vectors WHERE key IN ({places})"  # nosec B608 # question marks
             found += index.execute(query, some).fetchall()
         return found
 
