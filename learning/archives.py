@@ -126,6 +126,8 @@ class Archive:
         parts = self._packed.infolist()
         names = [part.filename for part in parts]
         for part in parts:
+            if part.header_offset < 0:  # which zipfile would go to
+                raise self._damaged(f"{part.filename!r} begins nowhere")
             if not _is_plain(part):
                 raise self._damaged(f"{part.filename!r} is no plain file in the folder")
         if len(names) != len(set(names)) or MANIFEST not in names:

@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from labelstudio.client import LabelStudio, LabelStudioError, ProjectRecord
 from labelstudio.records import TaskRecord
 from learning.database import Annotation, Database, Project, Task
-from learning.intake import delete_annotations, delete_tasks, put_annotations, put_tasks, unknown
+from learning.intake import CHUNK, delete_annotations, delete_tasks, put_annotations, put_tasks, unknown
 
 log = logging.getLogger("active_tagger")
 
@@ -63,6 +63,8 @@ def _pass(
     latest = client.last_change(external_id)  # before the list: what comes meanwhile is listed again next time
     tasks = list(client.tasks(external_id, since))
     remote = client.project(external_id)
+    with db.write() as session:
+        _take_back_uncommitted(session, project_id, tasks, before)
     with db.read() as session:  # compared without the lock, which is only for what is new
         news = unknown(session, session.get_one(Project, project_id), tasks)
     for first in range(0, len(news), WRITTEN_AT_ONCE):
@@ -80,6 +82,20 @@ def _pass(
             if lost := set(session.scalars(settled)) & known - {task.id for task in tasks}:
                 delete_tasks(session, project, lost)
         return None if since and not _same_numbers(session, project, remote) else latest
+
+
+def _take_back_uncommitted(session: Session, project_id: int, tasks: Sequence[TaskRecord], before: int) -> None:
+    """Label Studio tells of a change before it stores it: killed in between, it holds the annotation as it was. Such
+    ones, of those that we knew at revision `before`, lose their time, so that what is listed is newer."""
+    listed = {annotation.id: annotation.updated_at for task in tasks for annotation in task.annotations}
+    known = select(Annotation.id, Annotation.updated_at, Annotation.deleted).where(
+        Annotation.project_id == project_id, Annotation.revision <= before
+    )
+    rows = session.execute(known)
+    undone = [id for id, at, deleted in rows if id in listed and (listed[id] < at or (deleted and listed[id] == at))]
+    for first in range(0, len(undone), CHUNK):
+        part = Annotation.id.in_(undone[first : first + CHUNK])
+        session.execute(update(Annotation).where(Annotation.project_id == project_id, part).values(updated_at=""))
 
 
 def _take_over(session: Session, project_id: int, news: Sequence[TaskRecord], known: set[int], seed: int) -> None:

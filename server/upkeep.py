@@ -23,6 +23,9 @@ log = logging.getLogger("active_tagger")
 
 AGAIN = 30.0
 """Seconds until the next try, at the most, after one that did not go well: Label Studio may have been starting."""
+WHOLE_EVERY = 3600.0
+"""Seconds after which everything is compared, not only what has changed: what Label Studio told of, and was killed
+before it stored it, shows in no list of changes."""
 MEANWHILE = "What people annotate meanwhile is taken over when it answers again."
 """Ends the notices that are given here, and so tells which of a project's notices are to be taken back."""
 
@@ -36,8 +39,8 @@ class Upkeep:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._compared: dict[int, datetime] = {}
-        """By project: Label Studio's time up to which everything is known."""
+        self._compared: dict[int, tuple[datetime, float]] = {}
+        """By project: Label Studio's time up to which everything is known, and when all of it was last read."""
         self._next = 0.0
         self._thread: threading.Thread | None = None
 
@@ -97,10 +100,12 @@ class Upkeep:
         with self.workspace.db.read() as session:
             before = session.get_one(Project, project_id)
         settings, _ = self.workspace.settings.in_force(before.extra_params)
-        since = self._compared.pop(project_id, None)  # a failure in between: all again
+        since, whole = self._compared.pop(project_id, (None, 0.0))  # a failure in between: all again
+        if since is None or time.monotonic() - whole >= WHOLE_EVERY:
+            since, whole = None, time.monotonic()
         latest = reconcile(self.workspace.db, client, project_id, settings.seed, since)
         if latest is not None:
-            self._compared[project_id] = latest
+            self._compared[project_id] = latest, whole
         with self.workspace.db.write() as session:
             project = session.get_one(Project, project_id)
             if project.revision != before.revision:

@@ -176,7 +176,10 @@ def test_while_rounds_come_and_go(workspace, project, settings, tmp_path):
     trainer = threading.Thread(target=learn)
     trainer.start()
     try:
-        files = [backup.backup(workspace.settings, tmp_path / f"{number}.zip").path for number in range(6)]
+        files, seen = list[Path](), set[str]()
+        while len(files) < 6 or len(seen) < 3:
+            files.append(backup.backup(workspace.settings, tmp_path / f"{len(files)}.zip").path)
+            seen.add(current(workspace, project).version)
     finally:
         stop.set()
         trainer.join()

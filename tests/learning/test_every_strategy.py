@@ -42,17 +42,14 @@ def fitted(tmp_path_factory):
         project = Project(key="2.1700000000", external_id=2, label_config="<View/>")
         session.add(project)
         session.flush()
-        one_round(workspace, project.id, ListVenue(), settings, session)
-        return workspace, project.id
+        id = project.id
+    one_round(workspace, id, ListVenue(), settings, "fit")
+    return workspace, id
 
 
-def one_round(workspace, project, venue, settings, session=None):
-    if session is None:
-        with workspace.db.write() as session:
-            mark_due(session.get_one(Project, project), "rank", "test")
-    else:
-        mark_due(session.get_one(Project, project), "fit", "test")
-        session.commit()
+def one_round(workspace, project, venue, settings, kind="rank"):
+    with workspace.db.write() as session:
+        mark_due(session.get_one(Project, project), kind, "test")
     round_id = rounds.claim(workspace.db, project)
     rounds.run(workspace.db, workspace.models, round_id, venue, settings)
     rounds.publish(workspace.db, workspace.models, round_id, venue, settings)

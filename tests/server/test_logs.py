@@ -51,14 +51,15 @@ def test_lines_for_people_stay_as_they_were(lines):
 
 def test_a_json_line_says_what_it_is_about_and_holds_a_traceback_in_one_field(lines):
     told = lines("DEBUG", "json")
-    log.debug("begun")
-    with working_on(project=4):
-        set_about(project="4.1", round=7, version="v7")
-        try:
-            raise ValueError("line one\nline two \ud83d")
-        except ValueError:
-            log.exception("a round failed: %s", "for a reason")
-    log.info("ended")
+    with working_on():  # whatever this process was at before
+        log.debug("begun")
+        with working_on(project=4):
+            set_about(project="4.1", round=7, version="v7")
+            try:
+                raise ValueError("line one\nline two \ud83d")
+            except ValueError:
+                log.exception("a round failed: %s", "for a reason")
+        log.info("ended")
     begun, failed, ended = map(json.loads, told())
     assert set(begun) == set(ended) == {"time", "level", "logger", "message"}
     assert (begun["level"], begun["message"], begun["time"][-1]) == ("DEBUG", "begun", "Z")

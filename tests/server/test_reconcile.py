@@ -11,7 +11,7 @@ from sqlalchemy import select
 from labelstudio.client import LabelStudio, ProjectRecord, Unreachable
 from labelstudio.records import AnnotationRecord, TaskRecord
 from learning.database import Annotation, Project, Task
-from learning.intake import put_annotations, put_tasks
+from learning.intake import delete_annotations, put_annotations, put_tasks
 from server.reconcile import MARGIN, reconcile
 from tests.end_to_end.conftest import label_studio
 from tests.server.conftest import CONFIG
@@ -177,6 +177,26 @@ def test_what_comes_by_webhook_meanwhile_is_kept(workspace, project, studio, eve
     studio.while_listing = come
     assert reconcile(workspace.db, studio, project, 0, None if everything else since) is not None
     assert in_step(workspace, project, studio)
+
+
+@pytest.mark.parametrize("what", ["deleted", "changed", "created"])
+def test_what_label_studio_told_of_and_never_stored_is_taken_back(workspace, project, studio, what):
+    studio.annotate(1, 11)
+    assert reconcile(workspace.db, studio, project, 0) is not None
+    (kept,) = studio.kept[1].annotations
+    later = f"{studio.now + timedelta(minutes=1):%Y-%m-%dT%H:%M:%S.%fZ}"
+    with workspace.db.write() as session:  # its webhook came, and then it was killed
+        row = session.get_one(Project, project)
+        if what == "deleted":
+            delete_annotations(session, row, [11])
+        else:
+            id = 11 if what == "changed" else 12
+            put_annotations(session, row, [replace(kept, id=id, updated_at=later, cancelled=True)])
+    assert reconcile(workspace.db, studio, project, 0) is not None
+    assert in_step(workspace, project, studio)
+    with workspace.db.read() as session:
+        row = session.get_one(Annotation, (project, 11))
+        assert (row.updated_at, row.cancelled, row.deleted) == (kept.updated_at, False, False)
 
 
 def test_one_submission_in_between_is_no_reason_to_read_everything(workspace, project, studio):
