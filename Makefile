@@ -34,7 +34,7 @@ run: $(RUNTIME) $(if $(LABEL_STUDIO_URL),,$(LABEL_STUDIO))
 	@.venv/bin/python -m demo
 
 test: lint audit $(LABEL_STUDIO) chromium
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: lint
 	.venv/bin/python -m pytest -m "not slow" -n 2
