@@ -29,6 +29,11 @@ def cells(page, section: str) -> list[list[str]]:
     return rows.evaluate_all("(rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent))")
 
 
+def but_for_figures(text: str) -> re.Pattern[str]:
+    """What is free on a machine changes from one look to the next."""
+    return re.compile(r"[\d.,]+".join(map(re.escape, re.split(r"[\d.,]*\d", text))))
+
+
 def test_it_shows_what_the_api_says(site, project, open_page):
     told = site.get(f"api/projects/{project.key}")
     page = open_page(address(project))
@@ -53,7 +58,8 @@ def test_it_shows_what_the_api_says(site, project, open_page):
     checks = site.get(f"api/projects/{project.key}/checks")["checks"]
     expect(page.locator("#checks li")).to_have_count(len(checks))
     for check in checks:
-        expect(page.locator("#checks li").filter(has_text=check["title"]).first).to_contain_text(check["text"])
+        shown = page.locator("#checks li").filter(has_text=check["title"]).first
+        expect(shown).to_contain_text(but_for_figures(check["text"]))
 
 
 def test_the_curve_is_drawn_and_tells_the_round_under_the_cursor(project, open_page):
