@@ -63,8 +63,7 @@ def _pass(
     latest = client.last_change(external_id)  # before the list: what comes meanwhile is listed again next time
     tasks = list(client.tasks(external_id, since))
     remote = client.project(external_id)
-    with db.write() as session:
-        _take_back_uncommitted(session, project_id, tasks, before)
+    _take_back_uncommitted(db, project_id, tasks, before)
     with db.read() as session:  # compared without the lock, which is only for what is new
         news = unknown(session, session.get_one(Project, project_id), tasks)
     for first in range(0, len(news), WRITTEN_AT_ONCE):
@@ -84,18 +83,20 @@ def _pass(
         return None if since and not _same_numbers(session, project, remote) else latest
 
 
-def _take_back_uncommitted(session: Session, project_id: int, tasks: Sequence[TaskRecord], before: int) -> None:
+def _take_back_uncommitted(db: Database, project_id: int, tasks: Sequence[TaskRecord], before: int) -> None:
     """Label Studio tells of a change before it stores it: killed in between, it holds the annotation as it was. Such
     ones, of those that we knew at revision `before`, lose their time, so that what is listed is newer."""
     listed = {annotation.id: annotation.updated_at for task in tasks for annotation in task.annotations}
     known = select(Annotation.id, Annotation.updated_at, Annotation.deleted).where(
         Annotation.project_id == project_id, Annotation.revision <= before
     )
-    rows = session.execute(known)
+    with db.read() as session:
+        rows = session.execute(known).all()
     undone = [id for id, at, deleted in rows if id in listed and (listed[id] < at or (deleted and listed[id] == at))]
     for first in range(0, len(undone), CHUNK):
-        part = Annotation.id.in_(undone[first : first + CHUNK])
-        session.execute(update(Annotation).where(Annotation.project_id == project_id, part).values(updated_at=""))
+        these = Annotation.id.in_(undone[first : first + CHUNK]), Annotation.revision <= before
+        with db.write() as session:
+            session.execute(update(Annotation).where(Annotation.project_id == project_id, *these).values(updated_at=""))
 
 
 def _take_over(session: Session, project_id: int, news: Sequence[TaskRecord], known: set[int], seed: int) -> None:

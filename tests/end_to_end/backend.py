@@ -21,6 +21,19 @@ from tests.end_to_end.label_studio import RunningLabelStudio
 ROOT = Path(__file__).parents[2]
 
 
+def until(condition: Callable[[], Any], what: str, log: Path, seconds: float = 120, pause: float = 0.2) -> Any:
+    """Ask until `condition` gives something true; fails with the log's end."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        try:
+            if found := condition():
+                return found
+        except (httpx.HTTPError, LookupError):
+            pass
+        time.sleep(pause)
+    raise AssertionError(f"{what}: not within {seconds} s\n{log.read_text(errors='replace')[-4000:]}")
+
+
 class RunningBackend:
     """All processes of one backend on a free port, its data in `folder`."""
 
@@ -67,15 +80,7 @@ class RunningBackend:
 
     def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
         """Ask until `condition` gives something true; fails with the log's end."""
-        give_up = time.monotonic() + seconds
-        while time.monotonic() < give_up:
-            try:
-                if found := condition():
-                    return found
-            except (httpx.HTTPError, LookupError):
-                pass
-            time.sleep(0.2)
-        raise AssertionError(f"{what}: not within {seconds} s\n{self.log.read_text(errors='replace')[-4000:]}")
+        return until(condition, what, self.log, seconds)
 
     def project(self, project_id: int) -> dict[str, Any]:
         """One project's state, as the API tells it; {} as long as it is not known."""

@@ -9,15 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
 import yaml
+
+from tests.end_to_end.backend import until
 
 ROOT = Path(__file__).parents[2]
 USER = 10001
@@ -123,22 +123,10 @@ def _interpreter_for_all(tmp_path: Path) -> str:
     )
 
 
-def until(condition: Any, log: Path, seconds: float = 120) -> Any:
-    give_up = time.monotonic() + seconds
-    while time.monotonic() < give_up:
-        try:
-            if found := condition():
-                return found
-        except (httpx.HTTPError, LookupError):
-            pass
-        time.sleep(0.3)
-    raise AssertionError(log.read_text(errors="replace")[-4000:])
-
-
 @pytest.mark.slow
 def test_it_learns_where_it_can_write_to_its_data_alone(contained) -> None:
     url, data, process, log = contained
-    until(lambda: httpx.get(f"{url}/health", timeout=5).status_code == 200, log)
+    until(lambda: httpx.get(f"{url}/health", timeout=5).status_code == 200, "health", log)
     ours = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
     for pid in ours:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -167,7 +155,7 @@ def test_it_learns_where_it_can_write_to_its_data_alone(contained) -> None:
         assert not state["error"], state["error"]
         return any(this["kind"] == "fit" and this["state"] == "done" for this in state["rounds"])
 
-    until(trained, log)
+    until(trained, "a model", log)
     assert "there is no password" in log.read_text()
     stored = [path for path in data.rglob("*") if path.is_file()]
     assert stored and all(path.stat().st_uid == USER for path in stored)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from corpus import Span
 from labelstudio.documents import Document, document
 from labelstudio.results import prediction, result_of, spans_of
 from labelstudio.schema import read_schema
-from tests.chromium import launched
 from tests.end_to_end.label_studio import RunningLabelStudio
 from tests.labelstudio.configs import DIALOGUE, PAGE, TEXT
 
@@ -106,25 +104,6 @@ EDGES = f"""(roots, [start, end]) => {{
   const [a, b] = [boxes[0], boxes.at(-1)];
   return [a.left + 1, (a.top + a.bottom) / 2, b.right - 1, (b.top + b.bottom) / 2];
 }}"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, label_studio: RunningLabelStudio) -> Iterator[Page]:
-    """A person's tab, logged in by the form."""
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.goto(f"{label_studio.url}/user/login/")
-    page.fill("input[name=email]", label_studio.email)
-    page.fill("input[name=password]", label_studio.password)
-    page.click("button[type=submit]")
-    page.wait_for_url(lambda url: "login" not in url)
-    yield page
-    page.close()
 
 
 class Editor:

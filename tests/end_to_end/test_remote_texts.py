@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from corpus import Sentence
 from labelstudio.documents import document
 from labelstudio.remote import Library
 from labelstudio.results import prediction, result_of, spans_of
 from labelstudio.schema import read_schema
-from tests.chromium import launched
 from tests.end_to_end.label_studio import RunningLabelStudio
 from tests.end_to_end.test_editor import CASES, Case, Editor, spans_in
 from tests.end_to_end.test_live_loop import CONFIG, distinct, regions, version_of
@@ -83,24 +81,6 @@ def test_a_file_that_is_gone_is_a_problem_of_its_task(label_studio: RunningLabel
 
 
 # -- the editor -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser: Browser, label_studio: RunningLabelStudio) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.goto(f"{label_studio.url}/user/login/")
-    page.fill("input[name=email]", label_studio.email)
-    page.fill("input[name=password]", label_studio.password)
-    page.click("button[type=submit]")
-    page.wait_for_url(lambda url: "login" not in url)
-    yield page
-    page.close()
 
 
 @pytest.mark.parametrize("name", ["Text", "HyperText"])

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from labelstudio.records import AnnotationRecord, TaskRecord
 from learning.database import Database, Project, Round
 from learning.intake import mark_due, put_annotations, put_tasks
+from tests.end_to_end.backend import until
 from tests.learning.texts import texts
 from tests.server.conftest import CONFIG, KEY
 from tests.server.test_child import region
@@ -48,12 +49,7 @@ class Trainer:
             )
 
     def wait_for(self, condition, what: str, seconds: float = 120):
-        give_up = time.monotonic() + seconds
-        while time.monotonic() < give_up:
-            if found := condition():
-                return found
-            time.sleep(0.02)
-        raise AssertionError(f"{what}: not within {seconds} s\n{self.log.read_text()[-3000:]}")
+        return until(condition, what, self.log, seconds, pause=0.02)
 
     def round(self, state: str, step: str | None = None) -> Round | None:
         """The newest one, if it is in this state and at this step."""
