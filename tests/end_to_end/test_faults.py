@@ -329,3 +329,47 @@ def test_a_damaged_model_is_not_loaded_and_replaced_by_itself(fed: Callable[...,
     one.backend.wait_for(lambda: one.sender.setup().json() == {"model_version": second["version"]}, "the new version")
     one.serves(second["version"])
     one.nothing_is_lost()
+
+
+def damage_database(data: Path) -> None:
+    """Every page but the first is overwritten, as a failing disk would: whoever reads next finds it."""
+    file = data / "active-tagger.db"
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE projects SET title = title")  # what other connections have read is out of date
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    size = file.stat().st_size
+    with file.open("r+b") as pages:
+        pages.seek(4096)
+        pages.write(b"\xff" * (size - 4096))
+
+
+def test_a_damaged_database_is_told_in_words_and_replaced_by_a_backup(fed: Callable[..., Fed], tmp_path: Path):
+    one = fed()
+    first = one.introduce()
+    environment, backups = one.backend.environment, tmp_path / "backups"
+    backups.mkdir()
+
+    def cli(*arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=environment, check=True, timeout=120)
+
+    cli("backup", str(backups))
+    (backup,) = backups.iterdir()
+    damage_database(one.backend.folder / "data")
+    one.label(1)  # 503, in the agreed way
+    assert one.refused and "is damaged" in one.refused[0].json()["detail"]
+    shown = httpx.get(f"{one.backend.url}/api/projects", timeout=30)
+    assert shown.status_code == 503 and "is damaged" in shown.text and "cli restore" in shown.text, shown.text
+    assert httpx.get(f"{one.backend.url}/health", timeout=5).status_code == 200
+    assert "is damaged" in one.doctor()
+    one.backend.stop()
+    command = [sys.executable, "-m", "server"]
+    refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 1 and "cli restore" in refused.stderr and "Traceback" not in refused.stderr
+    cli("restore", str(backup), "--force")
+    one.backend.start()
+    one.serves(first["version"])
+    one.label(ROUND)
+    one.backend.wait_for(lambda: trained_on(one.backend.project(PROJECT), 2 * ROUND), "the next model")
+    one.nothing_is_lost()
+    one.backend.stop()
