@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
@@ -21,7 +21,7 @@ from labelstudio.publish import score_at
 from labelstudio.records import TaskRecord, storable
 from labelstudio.remote import addresses_in, in_place, library
 from labelstudio.results import result_of
-from labelstudio.schema import Schema, read_schema
+from labelstudio.schema import Schema, kinds_of, read_schema
 from learning.context import set_about
 from learning.database import Project, now
 from learning.intake import (
@@ -52,7 +52,7 @@ def open_workspace() -> Workspace:
 
 
 class ActiveTagger(LabelStudioMLBase):
-    """A tagger that learns while people annotate, and orders their queue.
+    """A model that learns while people annotate, and orders their queue.
 
     Works in our own server and in the server of label-studio-ml 2.x: `project_id` is the whole key
     "<id>.<created>" or the bare id. One instance a request, all state in the workspace.
@@ -78,7 +78,7 @@ class ActiveTagger(LabelStudioMLBase):
     def setup(self) -> None:
         """Make the project known, or take over its changed label config.
 
-        Raises UnsupportedConfig (a ValueError), with the remedy, for a config without spans over text.
+        Raises UnsupportedConfig (a ValueError), with the remedy, for a config with nothing to learn.
         """
         if not self.key or self.config is None:
             return
@@ -130,7 +130,7 @@ class ActiveTagger(LabelStudioMLBase):
         wanted = self.workspace.settings.for_project(told)
         with self.workspace.db.read() as session:
             project = self._project(session)
-        read_schema(project.label_config, wanted.control)
+        wanted.check_for(read_schema(project.label_config, wanted.control).kinds)
         if project.extra_params == told:
             return
         with self.workspace.db.write() as session:
@@ -153,7 +153,7 @@ class ActiveTagger(LabelStudioMLBase):
     def predict(
         self, tasks: list[dict[str, Any]], context: dict[str, Any] | None = None, **kwargs: Any
     ) -> list[dict[str, Any]]:
-        """Spans, score (ascending: label sooner) and version for each task; one result per task, same order, always.
+        """Marks, score (ascending: label sooner) and version for each task; one result per task, same order, always.
 
         A task whose text cannot be read gets an empty result with the highest score, and a line in the log.
         """
@@ -230,7 +230,9 @@ class ActiveTagger(LabelStudioMLBase):
 
     def _settings(self, project: Project) -> ProjectSettings:
         """The project's settings; the backend's own if they no longer fit, so that nothing that arrives is lost."""
-        settings, fault = self.workspace.settings.in_force(project.extra_params)
+        settings, fault = self.workspace.settings.in_force(
+            project.extra_params, partial(kinds_of, project.label_config)
+        )
         if fault:
             project.notice = fault
             log.warning("project %s: %s", project.key, fault)
@@ -297,7 +299,7 @@ def _read(schema: Schema, task: Any, fetched: Kept) -> Document | None:
 def _result(schema: Schema, doc: Document, item: Answer, answers: Answers) -> dict[str, Any]:
     place = item.position
     return {
-        "result": result_of(schema, doc, item.spans),
+        "result": result_of(schema, doc, item.marks),
         "score": item.sureness if place is None else score_at(place, answers.queue_length),
         "model_version": answers.version,
     }

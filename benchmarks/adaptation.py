@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.conll2003 import draw, read
 from corpus import Inference, Sentence
-from learning.metrics import span_scores
+from learning.metrics import scores
 from strategies import Measured, join, strategy
 from taggers import tagger_class
 from taggers.encoders import PACKAGED
@@ -53,7 +53,7 @@ def f1(name: str, encoder: str, labelled: Sequence[Sentence], test: Sequence[Sen
     kept = len(labelled) // 5 if tagger.uses_dev else 0
     tagger.fit(labelled[kept:], labelled[:kept])
     predicted = tagger.predict([sentence.unlabelled() for sentence in test])
-    return 100 * span_scores(test, predicted, np.random.default_rng(seed)).f1
+    return 100 * scores("spans", test, predicted, np.random.default_rng(seed)).f1
 
 
 def fine_tuning(
@@ -66,8 +66,8 @@ def fine_tuning(
             labelled = draw(train, share, np.random.default_rng(seed))
             for name, encoder in encoders.items():
                 found[name].append(f1("transformer", encoder, labelled, test, seed))
-        for name, scores in found.items():
-            print(f"transformer, {100 * share:g}% of the words, {name:8} F1 {listed(scores)}", flush=True)
+        for name, reached in found.items():
+            print(f"transformer, {100 * share:g}% of the words, {name:8} F1 {listed(reached)}", flush=True)
 
 
 def cold_starts(
@@ -90,8 +90,8 @@ def cold_starts(
             spans = np.mean([sum(len(s.spans or ()) for s in sentences) for sentences in chosen])
             print(f"{size} sentences by {shown}: {words:.0f} words, {spans:.0f} spans", flush=True)
             for tagger in taggers:
-                scores = [f1(tagger, PACKAGED, chosen[seed], test, seed) for seed in range(seeds)]
-                print(f"  {tagger:12} F1 {listed(scores)}", flush=True)
+                reached = [f1(tagger, PACKAGED, chosen[seed], test, seed) for seed in range(seeds)]
+                print(f"  {tagger:12} F1 {listed(reached)}", flush=True)
 
 
 def measuring(name: str, infer: Infer, sentences: Sequence[Sentence]) -> Measured:

@@ -16,7 +16,7 @@ import numpy as np
 
 from corpus import Sentence
 from corpus.conll import read_conll
-from learning.metrics import span_scores
+from learning.metrics import scores
 from taggers import TAGGERS, Progress, tagger_class
 
 FILES = ("eng.train", "eng.testa", "eng.testb")
@@ -76,10 +76,10 @@ def main() -> None:
     fitted, fitted_cpu = time.perf_counter(), time.process_time()
     predicted = tagger.predict([sentence.unlabelled() for sentence in test])
     tagged, tagged_cpu = time.perf_counter(), time.process_time()
-    scores = span_scores(test, predicted, np.random.default_rng(arguments.seed))
-    print(f"test F1 {100 * scores.f1:.1f} (95% {100 * scores.low:.1f} to {100 * scores.high:.1f}), ", end="")
-    print(f"precision {100 * scores.precision:.1f}, recall {100 * scores.recall:.1f}")
-    for label, by_label in scores.per_label.items():
+    found = scores("spans", test, predicted, np.random.default_rng(arguments.seed))
+    print(f"test F1 {100 * found.f1:.1f} (95% {100 * found.low:.1f} to {100 * found.high:.1f}), ", end="")
+    print(f"precision {100 * found.precision:.1f}, recall {100 * found.recall:.1f}")
+    for label, by_label in found.per_label.items():
         print(f"  {label}: F1 {100 * by_label.f1:.1f} of {by_label.support} spans")
     rate = len(test) / (tagged - fitted)
     print(f"fit {fitted - began:.1f} s (CPU {fitted_cpu - began_cpu:.1f} s)")

@@ -15,8 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from experiments.corpora import load_corpus
-from experiments.execution import Experiment, execute
+from experiments.execution import Experiment, corpus_of, execute
 from experiments.measures import encoder_vectors
 from experiments.plan import FULL, Plan
 from experiments.presets import PRESETS, Preset
@@ -150,9 +149,9 @@ def _report(folders: Sequence[Path], out: Path, corpora: Path, vectors: bool = F
     if not any(run.iterations for run in found):
         raise typer.BadParameter(f"no finished round in {', '.join(map(str, folders))}")
     known = {}
-    for data in {run.plan.data for run in found}:
+    for plan in {run.plan.data: run.plan for run in found}.values():
         try:
-            known[data] = load_corpus(data, corpora)
+            known[plan.data] = corpus_of(plan, corpora)
         except (ValueError, FileNotFoundError) as error:
             console.print(f"[yellow]without what only the texts tell:[/] {error}")
     of_pools = {data: encoder_vectors(corpus.train) for data, corpus in known.items()} if vectors else {}

@@ -59,10 +59,23 @@ class Comparison:
         return float(np.mean([run.f1[-1] for run in self.full])) if self.full else None
 
     @property
+    def measure(self) -> str:
+        """What a run's F1 is."""
+        if self.plan.kind == "spans":
+            return "F1"
+        each = [iteration.scores for run in self.all_runs for iteration in run.iterations]
+        return "accuracy" if each and all(scores.get("accuracy") for scores in each) else "micro F1"
+
+    @property
+    def pool_labels(self) -> int | None:
+        """Size of the whole pool in the plan's unit, where it is known."""
+        return self.pool_words if self.plan.unit == "words" else self.pool_sentences
+
+    @property
     def pool_words(self) -> int | None:
         """Words of the whole pool, where they are known."""
         if self.full:
-            return int(self.full[0].words[-1])
+            return self.full[0].iterations[-1].words
         return sum(map(len, self.corpus.train)) if self.corpus else None
 
     @property
@@ -84,7 +97,7 @@ class Comparison:
 
     @cached_property
     def area_range(self) -> tuple[int, int] | None:
-        """The words that all curves share; None if there is no such range."""
+        """The labels (words or sentences) that all curves share; None if there is no such range."""
         try:
             return common_range([run for runs in self._curves.values() for run in runs])
         except ValueError:

@@ -5,38 +5,30 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, compress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from corpus import Scheme, Sentence
+from corpus import KINDS, Kind, Scheme, Sentence
 from corpus.conll import read_conll
-from corpus.slots import read_intents, read_slots
-from experiments.formats import (
-    CORPUS_SUFFIX,
-    read_characters,
-    read_conll04,
-    read_conll2012,
-    read_corpus,
-    read_word_tags,
-)
+from experiments.formats import CORPUS_SUFFIX, read_corpus
+from experiments.published import KNOWN
 from labelstudio.export import read_export
 
 FOLDER, VARIABLE, OPTION = Path("corpora"), "ACTIVE_TAGGER_CORPORA", "--corpora"
 """Where known corpora are looked for: the default, and how another folder is named."""
+ENDING = 50
+"""Letters and digits at the end of a text."""
 TEST_SHARE, FEWEST = 0.2, 50
 """Of labelled texts that come without a test set: the share that becomes it, and how many there must be."""
-
-Layout = Callable[[Path, str], tuple[list[Sentence], list[str]]]
-"""Reads the pool or the test set: its path, its name -> sentences, and the group of each ([] if there are none)."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts with gold spans; ids are unique."""
+    """Texts with gold labels of one kind; ids are unique."""
 
     name: str
     train: Sequence[Sentence]
@@ -44,25 +36,13 @@ class Corpus:
     test: Sequence[Sentence]
     groups: Mapping[str, str] = field(default_factory=dict)
     """Id of a sentence of `train` -> its genre, intent or domain, where the corpus tells."""
+    kind: Kind = "spans"
+    """What is to be learned. Of relations, the entities are given."""
+    dev: Sequence[Sentence] = ()
+    """What its publisher gives to stop training by; empty where there is none."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """A published corpus."""
-
-    what: str
-    published: str
-    folder: str
-    """Below the folder of corpora."""
-    train: str
-    """In that folder, as its publisher names it."""
-    test: str
-    layout: Layout
-    files: tuple[str, ...] = ("",)
-    """What of each of the two there must be: what their files' names end in, or a pattern below them."""
-
-
-def load_corpus(source: str, folder: Path | None = None) -> Corpus:
+def load_corpus(source: str, folder: Path | None = None, kind: Kind | None = None, *, dev: bool = False) -> Corpus:
     """The corpus that `source` names, or that lies there.
 
     - A name of `KNOWN`, looked for in `folder` (else in what ACTIVE_TAGGER_CORPORA names, else in "corpora"), with its
@@ -72,35 +52,39 @@ def load_corpus(source: str, folder: Path | None = None) -> Corpus:
     - A file in CoNLL columns, word first and tag last.
     - A folder with two such files, one with "train" in its name, one with "test".
 
+    `kind` is what is to be learned; None = what the corpus is known for, of an export what is labelled first in
+    `corpus.KINDS`. Relations are sought between the entities that are given, else between the labelled spans.
+    `dev`: with the publisher's set to stop training by, which known corpora may have.
     Where there is no test set, a random 20% of the texts become it: the same ones at each call, however they are
     ordered. (If a strategy chose what was labelled, that test set is as one-sided as its choice.)
 
-    Texts without words are left out. Texts of the pool that also stand in the test set stay, as in the papers.
+    Texts without words are left out. Texts of the pool that also stand in the test set stay, as in the papers, unless
+    the corpus is known for texts that got into both.
 
-    Raises ValueError if `source` is none of these, or its files cannot be read as such, or they hold too little;
-    FileNotFoundError if a known corpus is not in the folder.
+    Raises ValueError if `source` is none of these, or its files cannot be read as such, or they hold too little or
+    nothing of that kind, or have no dev set; FileNotFoundError if a known corpus is not in the folder.
     """
     if source in KNOWN:
-        return _known(source, folder or Path(os.environ.get(VARIABLE) or FOLDER))
+        return _known(source, folder or Path(os.environ.get(VARIABLE) or FOLDER), kind, dev)
+    if dev:
+        raise ValueError(f"{source!r} has no dev set of its own: let a share of what is labelled be it")
     path = Path(source)
     if path.is_dir():
-        return _from_folder(path)
+        return _of_kind(_from_folder(path), kind)
     if not path.is_file():
-        raise ValueError(
-            f"{source!r} is neither a known corpus ({', '.join(sorted(KNOWN))}) nor a file or folder. "
-            f"Those to classify or to find relations in come later: {', '.join(LATER)}"
-        )
-    if path.name.endswith(CORPUS_SUFFIX):
-        return _split(path, [sentence for sentence in read_corpus(path) if sentence.spans is not None])
+        raise ValueError(f"{source!r} is neither a known corpus ({', '.join(sorted(KNOWN))}) nor a file or folder")
     if path.suffix.lower() == ".json":
-        return _split(path, [sentence for sentence in read_export(path) if sentence.spans is not None])
-    return _split(path, _read_columns(path))
+        return _labelled(path, read_corpus(path) if path.name.endswith(CORPUS_SUFFIX) else read_export(path), kind)
+    return _of_kind(_split(path, _read_columns(path)), kind)
 
 
-def _known(name: str, corpora: Path) -> Corpus:
+def _known(name: str, corpora: Path, kind: Kind | None, dev: bool) -> Corpus:
     known = KNOWN[name]
-    folder = corpora / known.folder
-    patterns = [part + ending for part in (known.train, known.test) for ending in known.files]
+    if dev and known.dev is None:
+        raise ValueError(f"corpus {name!r} has no dev set of its own: let a share of what is labelled be it")
+    folder, of_dev = corpora / known.folder, known.dev if dev else None
+    parts = [part for part in (known.train, known.test, of_dev) if part is not None]
+    patterns = [part + ending for part in parts for ending in known.files]
     missing = [pattern for pattern in patterns if not any(folder.glob(pattern))]
     if missing:
         raise FileNotFoundError(
@@ -110,7 +94,42 @@ def _known(name: str, corpora: Path) -> Corpus:
     train, groups = known.layout(folder / known.train, "train")
     test, _ = known.layout(folder / known.test, "test")
     of_train = {sentence.id: group for sentence, group in zip(train, groups, strict=True)} if groups else {}
-    return _corpus(name, train, test, of_train)
+    if known.apart:
+        tested = set(map(_ending, test))
+        train = [sentence for sentence in train if _ending(sentence) not in tested]
+    stops = [one for one in known.layout(folder / of_dev, "dev")[0] if one.words] if of_dev else []
+    found = replace(_corpus(name, train, test, of_train), dev=stops, kind=known.kind)
+    return _of_kind(found, kind)
+
+
+def _ending(sentence: Sentence) -> str:
+    """By which two printings of a text are known to be one: its last letters and digits. Who says it, and where, stands
+    in front and differs."""
+    return "".join(filter(str.isalnum, sentence.text.casefold()))[-ENDING:]
+
+
+def _of_kind(corpus: Corpus, kind: Kind | None) -> Corpus:
+    """Raises ValueError if the corpus is not of that kind."""
+    if kind not in (None, corpus.kind):
+        raise ValueError(
+            f"corpus {corpus.name!r} has {corpus.kind} to learn, and the model marks {kind}: take one of the other kind"
+        )
+    if corpus.kind != "relations":
+        return corpus
+    parts = {name: [_with_entities(one) for one in getattr(corpus, name)] for name in ("train", "test", "dev")}
+    return replace(corpus, **parts)  # type: ignore[arg-type]
+
+
+def _with_entities(sentence: Sentence) -> Sentence:
+    return sentence if sentence.entities is not None else replace(sentence, entities=sentence.spans or ())
+
+
+def _labelled(path: Path, sentences: Sequence[Sentence], kind: Kind | None) -> Corpus:
+    """What is labelled with `kind`, or with what comes first of what anything is labelled with."""
+    there = [each for each in KINDS if any(sentence.marks(each) is not None for sentence in sentences)]
+    wanted: Kind = kind or (there[0] if there else "spans")
+    labelled = [sentence for sentence in sentences if sentence.marks(wanted) is not None]
+    return _of_kind(replace(_split(path, labelled), kind=wanted), wanted)
 
 
 def _from_folder(folder: Path) -> Corpus:
@@ -158,114 +177,3 @@ def _corpus(
     if not pool or not tests:
         raise ValueError(f"corpus {name!r} has no text to {'test' if pool else 'train'} on")
     return Corpus(name, pool, tests, {s.id: groups[s.id] for s in pool} if groups else {})
-
-
-def _ungrouped(read: Callable[[Path, str], list[Sentence]]) -> Layout:
-    return lambda path, name: (read(path, name), [])
-
-
-def _conll2003(path: Path, name: str) -> tuple[list[Sentence], list[str]]:
-    return read_conll(path, scheme="IOB1", word=0, tag=3, name=name), []
-
-
-def _slots(path: Path, name: str) -> tuple[list[Sentence], list[str]]:
-    words, tags, intents = (path.with_name(path.name + ending) for ending in SLOT_FILES)
-    sentences = read_slots(words, tags, name=name)
-    return sentences, read_intents(intents, sentences)
-
-
-def _ontonotes(pattern: str, between: str) -> Layout:
-    def layout(path: Path, name: str) -> tuple[list[Sentence], list[str]]:
-        sentences: list[Sentence] = []
-        genres: list[str] = []
-        for file in sorted(path.parent.glob(path.name + pattern)):
-            of_file, its_genres = read_conll2012(file, between=between)
-            named = [genre != "pt" for genre in its_genres]  # nobody marked names in the Bible
-            sentences += compress(of_file, named)
-            genres += compress(its_genres, named)
-        return sentences, genres
-
-    return layout
-
-
-SLOT_FILES = (".seq.in", ".seq.out", ".label")
-SLOT_GATED = "github.com/MiuLab/SlotGated-SLU (what is train/seq.in there is train.seq.in here)"
-ENGLISH, CHINESE = (f"/**/{language}/**/*_gold_conll" for language in ("english", "chinese"))
-ONTONOTES = (
-    "LDC2013T19, by licence of the Linguistic Data Consortium; in columns by conll.cemantix.org/2012, of whose "
-    "conll-2012/v4/data the folders train and test are wanted"
-)
-
-KNOWN: dict[str, Known] = {
-    "conll2003": Known(
-        what="English news, 4 kinds of entities; Tjong Kim Sang and De Meulder 2003",
-        published="clips.uantwerpen.be/conll2003/ner, over Reuters' text, which NIST gives out for research",
-        folder="conll2003",
-        train="eng.train",
-        test="eng.testb",
-        layout=_conll2003,
-    ),
-    "ontonotes": Known(
-        what="English of 6 genres, which are the groups, 18 kinds of entities, no Bible (pt); Pradhan et al. 2013",
-        published=ONTONOTES,
-        folder="ontonotes",
-        train="train",
-        test="test",
-        layout=_ontonotes(ENGLISH, between=" "),
-        files=(ENGLISH,),
-    ),
-    "ontonotes-chinese": Known(
-        what="Chinese of 6 genres, which are the groups, 18 kinds of entities; Pradhan et al. 2013",
-        published=ONTONOTES,
-        folder="ontonotes",
-        train="train",
-        test="test",
-        layout=_ontonotes(CHINESE, between=""),
-        files=(CHINESE,),
-    ),
-    "atis": Known(
-        what="questions about flights, 79 slots, intents; Hemphill et al. 1990",
-        published=SLOT_GATED,
-        folder="atis",
-        train="train",
-        test="test",
-        layout=_slots,
-        files=SLOT_FILES,
-    ),
-    "snips": Known(
-        what="commands to an assistant, 39 slots, 7 intents; Coucke et al. 2018",
-        published=SLOT_GATED,
-        folder="snips",
-        train="train",
-        test="test",
-        layout=_slots,
-        files=SLOT_FILES,
-    ),
-    "fmtod": Known(
-        what="alarms, reminders and the weather, in English, 15 slots, 12 intents; Schuster et al. 2019",
-        published="github.com/sz128/slot_filling_and_intent_detection_of_SLU, data/multilingual_task_oriented_data/en",
-        folder="fmtod",
-        train="train",
-        test="test",
-        layout=read_word_tags,
-    ),
-    "weibo": Known(
-        what="Chinese microblogs, a character a word, 8 kinds of entities; Peng and Dredze 2015",
-        published="github.com/hltcoe/golden-horse, data",
-        folder="weibo_ner",
-        train="weiboNER_2nd_conll.train",
-        test="weiboNER_2nd_conll.test",
-        layout=_ungrouped(read_characters),
-    ),
-    "conll04": Known(
-        what="English news, 4 kinds of entities (relations are left out); Roth and Yih 2004",
-        published="github.com/bekou/multihead_joint_entity_relation_extraction, data/CoNLL04",
-        folder="conll04",
-        train="train.txt",
-        test="test.txt",
-        layout=_ungrouped(read_conll04),
-    ),
-}
-"""By name."""
-
-LATER = ("sst2", "ag_news", "imdb", "pubmed", "trec", "csabstruct", "nyt10", "wiki-kbp", "semeval2010-task8")

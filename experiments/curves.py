@@ -1,4 +1,7 @@
-"""Learning curves over words labelled: what a run needed, its area, means over seeds, and strategies compared."""
+"""Learning curves over what is labelled: what a run needed, its area, means over seeds, and strategies compared.
+
+Labels are counted in the unit of the plan's budget, words or sentences.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from corpus import Sentence
+from corpus import Kind, Sentence
 from experiments.results import Run
 
 LEVELS = (0.90, 0.95, 0.98, 0.99)
@@ -23,7 +26,7 @@ _Curve = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ShareNeeded:
-    """Share of the pool's words labelled when `level` · full-data F1 was first reached, over seeds."""
+    """Share of the pool's words (or sentences) labelled when `level` · full-data F1 was first reached, over seeds."""
 
     level: float
     mean: float
@@ -62,7 +65,7 @@ class Paired:
     area: Difference
     """Of the areas under the curves (`area`), in F1."""
     end: Difference
-    """Of the F1 at the end of the range of words that all these runs share."""
+    """Of the F1 at the end of the range of labels that all these runs share."""
 
     @property
     def n(self) -> int:
@@ -70,34 +73,34 @@ class Paired:
         return len(self.seeds)
 
 
-def words_needed(run: Run, target_f1: float) -> float:
-    """Words labelled when the curve first reaches `target_f1`, linear between iterations.
+def labels_needed(run: Run, target_f1: float) -> float:
+    """Labels when the curve first reaches `target_f1`, linear between iterations.
 
-    The first point's words if it is there already; inf if the run never gets there.
+    Those of the first point if it is there already; inf if the run never gets there.
     """
     reached = np.flatnonzero(run.f1 >= target_f1)
     if len(reached) == 0:
         return float("inf")
     i = int(reached[0])
     if i == 0:
-        return float(run.words[0])
-    return float(np.interp(target_f1, run.f1[i - 1 : i + 1], run.words[i - 1 : i + 1]))
+        return float(run.labelled[0])
+    return float(np.interp(target_f1, run.f1[i - 1 : i + 1], run.labelled[i - 1 : i + 1]))
 
 
 def share_needed(
-    runs: Sequence[Run], full_f1: float, total_words: int, levels: Sequence[float] = LEVELS
+    runs: Sequence[Run], full_f1: float, total: int, levels: Sequence[float] = LEVELS
 ) -> list[ShareNeeded]:
-    """For each of `levels` the share of `total_words` needed for level · `full_f1`, over runs of different seeds.
+    """For each of `levels` the share of `total` needed for level · `full_f1`, over runs of different seeds.
 
     Raises ValueError if there are no runs, or one without an iteration.
     """
     _check(runs)
-    last = np.array([run.words[-1] for run in runs], np.float64)
+    last = np.array([run.labelled[-1] for run in runs], np.float64)
     shares = []
     for level in levels:
-        needed = np.array([words_needed(run, level * full_f1) for run in runs])
+        needed = np.array([labels_needed(run, level * full_f1) for run in runs])
         missing = np.isinf(needed)
-        mean, low, high = map(float, t_interval(np.where(missing, last, needed) / total_words))
+        mean, low, high = map(float, t_interval(np.where(missing, last, needed) / total))
         if missing.any():
             low, high = -float("inf"), float("inf")
         shares.append(ShareNeeded(level, mean, low, high, len(runs), int(missing.sum())))
@@ -105,54 +108,54 @@ def share_needed(
 
 
 def common_range(runs: Sequence[Run]) -> tuple[int, int]:
-    """The range of words over which all runs have a curve: the latest start and the earliest end.
+    """The range of labels over which all runs have a curve: the latest start and the earliest end.
 
     Raises ValueError if there are no runs, one without an iteration, or if they share no range.
     """
     _check(runs)
-    begins, ends = max(runs, key=lambda run: run.words[0]), min(runs, key=lambda run: run.words[-1])
-    low, high = int(begins.words[0]), int(ends.words[-1])
+    begins, ends = max(runs, key=lambda run: run.labelled[0]), min(runs, key=lambda run: run.labelled[-1])
+    low, high = int(begins.labelled[0]), int(ends.labelled[-1])
     if low > high:
         raise ValueError(
-            f"the curves share no range of words: that of {_named(ends)} ends at {high}, "
+            f"the curves share no range of {begins.plan.unit}: that of {_named(ends)} ends at {high}, "
             f"that of {_named(begins)} begins at {low}; compare runs of like budgets"
         )
     return low, high
 
 
-def area(run: Run, upto_words: float | None = None, from_words: float | None = None) -> float:
-    """Area under the learning curve over words, divided by its width: the mean F1, in [0, 1].
+def area(run: Run, upto: float | None = None, start: float | None = None) -> float:
+    """Area under the learning curve over labels, divided by its width: the mean F1, in [0, 1].
 
-    Trapezoids from `from_words` (None = the first point) to `upto_words` (None = the last one), the curve interpolated
+    Trapezoids from `start` (None = the first point) to `upto` (None = the last one), the curve interpolated
     there; on a width of 0 the F1 itself. Areas compare only over one range: see `common_range`.
     Raises ValueError where the run has no curve.
     """
     _check([run])
-    low = float(run.words[0] if from_words is None else from_words)
-    high = float(run.words[-1] if upto_words is None else upto_words)
+    low = float(run.labelled[0] if start is None else start)
+    high = float(run.labelled[-1] if upto is None else upto)
     if low > high:
-        raise ValueError(f"an area from {low:g} to {high:g} words is empty: give its ends in order")
-    inside = run.words[(run.words > low) & (run.words < high)]
-    words = np.array([low, *inside, high])
-    f1 = _f1_at(run, words)
-    return float(np.trapezoid(f1, words) / (high - low)) if high > low else float(f1[0])
+        raise ValueError(f"an area from {low:g} to {high:g} {run.plan.unit} is empty: give its ends in order")
+    inside = run.labelled[(run.labelled > low) & (run.labelled < high)]
+    labels = np.array([low, *inside, high])
+    f1 = _f1_at(run, labels)
+    return float(np.trapezoid(f1, labels) / (high - low)) if high > low else float(f1[0])
 
 
 def mean_curve(runs: Sequence[Run], grid: ArrayLike) -> tuple[_Curve, _Curve, _Curve]:
-    """(G,) mean F1 over seeds at each of `grid` words, and its 95% t-interval: mean, low, high.
+    """(G,) mean F1 over seeds at each number of labels of `grid`, and its 95% t-interval: mean, low, high.
 
     Curves are interpolated. With one run the interval is from -inf to inf. Raises ValueError if there are no runs, or
     the grid leaves a run's range: take it from `common_range`.
     """
     _check(runs)
-    words = np.asarray(grid, np.float64)
-    return t_interval(np.stack([_f1_at(run, words) for run in runs]))
+    labels = np.asarray(grid, np.float64)
+    return t_interval(np.stack([_f1_at(run, labels) for run in runs]))
 
 
 def paired(runs_a: Sequence[Run], runs_b: Sequence[Run]) -> Paired:
     """Compare two strategies, each seed of one with the same seed of the other; seeds of one side only are left out.
 
-    All of the runs are compared over the range of words that they share (`common_range`).
+    All of the runs are compared over the range of labels that they share (`common_range`).
     Raises ValueError if no seed is on both sides, one is there twice, or the curves share no range.
     """
     by_seed_a, by_seed_b = _by_seed(runs_a), _by_seed(runs_b)
@@ -201,13 +204,14 @@ def sign_flip_p(differences_n: ArrayLike) -> float:
     return float(np.mean(sums >= abs(differences.sum()) - rounding))
 
 
-def label_mix(sentences: Iterable[Sentence]) -> dict[str, int]:
-    """Gold spans by label in a batch, the most frequent label first. Raises ValueError for an unlabelled sentence."""
+def label_mix(sentences: Iterable[Sentence], kind: Kind = "spans") -> dict[str, int]:
+    """Gold marks by label in a batch, the most frequent label first. Raises ValueError for an unlabelled sentence."""
     counts: Counter[str] = Counter()
     for sentence in sentences:
-        if sentence.spans is None:
+        marks = sentence.marks(kind)
+        if marks is None:
             raise ValueError(f"task {sentence.id} has no gold labels to count")
-        counts.update(span.label for span in sentence.spans)
+        counts.update(mark.label for mark in marks)
     return _frequent_first(counts)
 
 
@@ -225,15 +229,16 @@ def _difference(by_seed: list[float]) -> Difference:
     return Difference(tuple(by_seed), mean, low, high, sign_flip_p(by_seed))
 
 
-def _f1_at(run: Run, words: ArrayLike) -> _Curve:
-    """The run's F1 at these numbers of words, interpolated, never extrapolated."""
-    at = np.asarray(words, np.float64)
-    first, last = int(run.words[0]), int(run.words[-1])
+def _f1_at(run: Run, labels: ArrayLike) -> _Curve:
+    """The run's F1 at these numbers of labels, interpolated, never extrapolated."""
+    at = np.asarray(labels, np.float64)
+    first, last = int(run.labelled[0]), int(run.labelled[-1])
     if at.size and (at.min() < first or at.max() > last):
         raise ValueError(
-            f"the curve of {_named(run)} is known from {first} to {last} words, not from {at.min():g} to {at.max():g}"
+            f"the curve of {_named(run)} is known from {first} to {last} {run.plan.unit}, "
+            f"not from {at.min():g} to {at.max():g}"
         )
-    return np.asarray(np.interp(at, run.words, run.f1))
+    return np.asarray(np.interp(at, run.labelled, run.f1))
 
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, Run]:

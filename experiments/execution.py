@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from experiments.corpora import load_corpus
+from experiments.corpora import Corpus, load_corpus
 from experiments.plan import Plan
 from experiments.results import Run, open_run, read_run
 from learning.processes import end_with_parent
@@ -71,7 +71,7 @@ def execute(
     alone) whose machines see the same folders under the same names; else `processes` here share the cores.
     `on_wait` is told the runs about once a second. One run's failure leaves the others alone; it is returned.
     """
-    load_corpus(experiment.plan.data, experiment.corpora)  # what is missing should be told here, and once
+    corpus_of(experiment.plan, experiment.corpora)  # what is missing should be told here, and once
     runs = experiment.runs()
     waiting = [run for run in runs if not run.finished]
     with _submitting(processes, ray) as submit:
@@ -83,6 +83,11 @@ def execute(
             runs = [run if run.finished else read_run(run.folder) for run in runs]
             on_wait(runs)
     return [Failure(run, reason) for job, run in jobs.items() if (reason := job.result()) is not None]
+
+
+def corpus_of(plan: Plan, corpora: Path | None) -> Corpus:
+    """What a plan is run on. Raises as `load_corpus`."""
+    return load_corpus(plan.data, corpora, plan.kind, dev=plan.own_dev)
 
 
 def carry_out(run: Run, corpora: Path | None, threads: int) -> str | None:
@@ -99,7 +104,7 @@ def carry_out(run: Run, corpora: Path | None, threads: int) -> str | None:
         except OSError:
             return "another process is at it"
         try:
-            complete(load_corpus(run.plan.data, corpora), read_run(run.folder))
+            complete(corpus_of(run.plan, corpora), read_run(run.folder))
         except Exception as error:
             (run.folder / "error.txt").write_text(traceback.format_exc())
             return f"{type(error).__name__}: {error} (see {run.folder / 'error.txt'})"

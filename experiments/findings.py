@@ -8,12 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from corpus import Kind
 from experiments.comparison import Comparison
 from experiments.curves import LEVELS, ShareNeeded, group_mix, label_mix, paired, share_needed, t_interval
 from experiments.plan import BASELINE, FULL, Plan
 from experiments.results import Iteration
-from experiments.tables import Table, percent, with_interval
+from experiments.tables import Table, capital, percent, with_interval
 
+_OF_WHAT: dict[Kind, str] = {
+    "spans": "",
+    "choices": "",
+    "relations": " A relation counts where both of its entities, its direction and its label are right.",
+}
 ROUNDS_SHOWN = (1, 5, 10, 15, 20)
 """Those of Shelmanov et al. 2021, table 5; the last one is shown besides."""
 
@@ -22,7 +28,7 @@ def findings(comparison: Comparison) -> list[Table]:
     """All that can be told of these runs; the settings first."""
     found: list[Table | None] = [settings(comparison)]
     if comparison.runs:
-        tables = curves, shares, differences, seconds, calibration, labels, label_mixes, group_mixes, batches
+        tables = curves, shares, differences, seconds, calibration, surest, labels, label_mixes, group_mixes, batches
         found += [table(comparison) for table in tables]
     return [table for table in found if table is not None]
 
@@ -34,28 +40,30 @@ def curves(comparison: Comparison) -> Table:
         (name, *_along(comparison, name, lambda iteration: float(iteration.scores["f1"])), _interval(areas.get(name)))
         for name in comparison.runs
     ]
-    words = f"{shared[0]:,} to {shared[1]:,} words" if shared else "no words that all curves share"
+    unit, measure = comparison.plan.unit, comparison.measure
+    labels = f"{shared[0]:,} to {shared[1]:,} {unit}" if shared else f"no {unit} that all curves share"
     full = "" if comparison.full_f1 is None else f" On all of the data: {percent(comparison.full_f1)}."
     return Table(
-        "F1 on the test set (%)",
+        f"{capital(measure)} on the test set (%)",
         ("strategy", *_round_columns(comparison), "area"),
         tuple(rows),
-        f"Mean over seeds, after each round. Area: mean F1 along the curve, over {words}, with its 95% interval "
-        f"over seeds.{full}",
+        f"Mean over seeds, after each round. Area: mean {measure} along the curve, over {labels}, with its 95% "
+        f"interval over seeds.{full}{_OF_WHAT[comparison.plan.kind]}",
     )
 
 
 def shares(comparison: Comparison) -> Table | None:
     """Labels needed for a share of the full-data F1."""
-    if comparison.full_f1 is None or not comparison.pool_words:
+    if comparison.full_f1 is None or not comparison.pool_labels:
         return None
+    measure = comparison.measure
     rows = tuple(
-        (name, *map(_share, share_needed(runs, comparison.full_f1, comparison.pool_words)))
+        (name, *map(_share, share_needed(runs, comparison.full_f1, comparison.pool_labels)))
         for name, runs in comparison.runs.items()
     )
-    targets = (f"{level:.0%} (F1 {percent(level * comparison.full_f1)})" for level in LEVELS)
+    targets = (f"{level:.0%} ({measure} {percent(level * comparison.full_f1)})" for level in LEVELS)
     return Table(
-        "Share of the pool's words (%) needed for a share of the full-data F1",
+        f"Share of the pool's {comparison.plan.unit} (%) needed for a share of the full-data {measure}",
         ("strategy", *targets),
         rows,
         "Mean over seeds with its 95% interval, interpolated between rounds. “>”: some seeds did not get there; "
@@ -69,18 +77,19 @@ def differences(comparison: Comparison) -> Table | None:
     if BASELINE not in comparison.runs or not others:
         return None
     return Table(
-        f"Difference from {BASELINE}, seed by seed (area, in points of F1)",
+        f"Difference from {BASELINE}, seed by seed (area, in points of {comparison.measure})",
         ("strategy", "mean", "95% interval", "p", "seeds", "verdict"),
         tuple((name, *_difference(comparison, name)) for name in others),
-        "Over the words that the runs of both strategies share. Better or worse: the interval excludes 0. p: "
-        "sign-flip permutation test, never below 2/2ⁿ with n seeds. Not corrected for the number of strategies.",
+        f"Over the {comparison.plan.unit} that the runs of both strategies share. Better or worse: the interval "
+        "excludes 0. p: sign-flip permutation test, never below 2/2ⁿ with n seeds. Not corrected for the number of "
+        "strategies.",
     )
 
 
 def _difference(comparison: Comparison, name: str) -> tuple[str, ...]:
     try:
         found = paired(comparison.runs[name], comparison.runs[BASELINE])
-    except ValueError:  # no seed, or no range of words, in common
+    except ValueError:  # no seed, or no range of labels, in common
         return ("–", "–", "–", "0", "not comparable yet")
     of, mean = found.area, f"{100 * found.area.mean:+z.1f}"
     if found.n == 1:
@@ -107,8 +116,29 @@ def calibration(comparison: Comparison) -> Table:
     rows = tuple(
         (name, *_along(comparison, name, lambda iteration: iteration.calibration_error)) for name in comparison.runs
     )
-    note = "Mean over seeds of how far the confidence of a tag is from the share of right ones: lower is better."
+    of = {"spans": "tag", "choices": "choice", "relations": "pair"}[comparison.plan.kind]
+    note = f"Mean over seeds of how far the confidence of a {of} is from the share of right ones: lower is better."
     return Table("Expected calibration error (%)", ("strategy", *_round_columns(comparison)), rows, note)
+
+
+def surest(comparison: Comparison) -> Table | None:
+    """Of relations, how many of the surest finds are right at the end."""
+    ends = {name: [run.iterations[comparison.shared].scores for run in runs] for name, runs in comparison.runs.items()}
+    if comparison.full:
+        ends[FULL] = [run.iterations[-1].scores for run in comparison.full]
+    ends = {name: of for name, of in ends.items() if all("precision_at" in scores for scores in of)}
+    if not ends:
+        return None
+    first = next(iter(ends.values()))[0]["precision_at"]
+    return Table(
+        f"Precision of the surest relations (%) after round {comparison.shared}",
+        ("strategy", *(f"P@{n}" for n in first)),
+        tuple(
+            (name, *(percent(float(np.mean([one["precision_at"][n] for one in of]))) for n in first))
+            for name, of in ends.items()
+        ),
+        "Mean over seeds. P@n: the right ones of the n relations of the test set that the model is surest of, over n.",
+    )
 
 
 def labels(comparison: Comparison) -> Table | None:
@@ -139,8 +169,9 @@ def label_mixes(comparison: Comparison) -> Table | None:
     if comparison.corpus is None:
         return None
     sentences = {sentence.id: sentence for sentence in comparison.corpus.train}
-    chosen = _for_runs(comparison, lambda ids: label_mix(sentences[id] for id in ids))
-    return _mix("Labels of the batches (% of their spans)", "label", label_mix(sentences.values()), chosen)
+    kind = comparison.plan.kind
+    chosen = _for_runs(comparison, lambda ids: label_mix((sentences[id] for id in ids), kind))
+    return _mix(f"Labels of the batches (% of their {kind})", "label", label_mix(sentences.values(), kind), chosen)
 
 
 def group_mixes(comparison: Comparison) -> Table | None:
@@ -262,4 +293,4 @@ def _mix(
     for one, count in pool.items():
         shares = ([of.get(one, 0) / total for of in runs if (total := sum(of.values()))] for runs in chosen.values())
         rows.append((one, percent(count / everything), *(percent(float(np.mean(of)) if of else None) for of in shares)))
-    return Table(caption, (kind, "pool", *chosen), tuple(rows), "Mean over seeds; the random start is not a batch.")
+    return Table(caption, (kind, "pool", *chosen), tuple(rows), "Mean over seeds; the start is not a batch.")

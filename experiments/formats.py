@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from corpus import Sentence, Span, Word
+from corpus import Choice, Relation, Sentence, Span, Word
 from corpus.lines import read_lines, split_blanks
 from corpus.tags import decode, split_tag
 
@@ -34,11 +36,8 @@ class _Row(NamedTuple):
 
 
 def write_corpus(sentences: Iterable[Sentence], path: Path) -> None:
-    """Write ids, texts and spans with their exact offsets; the whole file or, after a crash, none."""
-    rows = [
-        {"id": one.id, "text": one.text, "spans": one.spans and [[s.start, s.end, s.label] for s in one.spans]}
-        for one in sentences
-    ]
+    """Write ids, texts and marks with their exact offsets; the whole file or, after a crash, none."""
+    rows = [{"id": one.id, "text": one.text, **_marks(one)} for one in sentences]
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     with unfinished.open("w", encoding="ascii") as file:
         json.dump(rows, file)
@@ -51,16 +50,41 @@ def read_corpus(path: Path) -> list[Sentence]:
     """What `write_corpus` wrote; words are split anew. Raises ValueError, with the file, for anything else."""
     try:
         rows = json.loads(path.read_text(encoding="ascii"))
-        return [
-            Sentence.from_text(row["id"], row["text"], None if row["spans"] is None else _spans(row["spans"]))
-            for row in rows
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        return [_read(row) for row in rows]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no list of texts with `id`, `text` and `spans`: {error!r}") from error
 
 
-def _spans(rows: Iterable[tuple[int, int, str]]) -> tuple[Span, ...]:
-    return tuple(Span(start, end, label) for start, end, label in rows)
+def _marks(sentence: Sentence) -> dict[str, Any]:
+    """Those that are None stay so; of files with spans alone, nothing more is told."""
+    told: dict[str, Any] = {"spans": _rows(sentence.spans)}
+    if sentence.choices is not None:
+        told["choices"] = [choice.label for choice in sentence.choices]
+    if sentence.relations is not None:
+        told["relations"] = [[*(_rows((one.head, one.tail)) or ()), one.label] for one in sentence.relations]
+    if sentence.entities is not None:
+        told["entities"] = _rows(sentence.entities)
+    return told
+
+
+def _rows(spans: Sequence[Span] | None) -> list[list[Any]] | None:
+    return None if spans is None else [[span.start, span.end, span.label] for span in spans]
+
+
+def _read(row: Mapping[str, Any]) -> Sentence:
+    choices, relations = row.get("choices"), row.get("relations")
+    return replace(
+        Sentence.from_text(row["id"], row["text"], _spans(row["spans"])),
+        choices=None if choices is None else tuple(map(Choice, choices)),
+        relations=None
+        if relations is None
+        else tuple(Relation(Span(*a), Span(*b), label) for a, b, label in relations),
+        entities=_spans(row.get("entities")),
+    )
+
+
+def _spans(rows: Iterable[tuple[int, int, str]] | None) -> tuple[Span, ...] | None:
+    return None if rows is None else tuple(Span(start, end, label) for start, end, label in rows)
 
 
 def read_word_tags(path: Path, name: str) -> tuple[list[Sentence], list[str]]:
@@ -104,16 +128,34 @@ def read_characters(path: Path, name: str) -> list[Sentence]:
 
 
 def read_conll04(path: Path, name: str) -> list[Sentence]:
-    """The entities of CoNLL04 as multihead_joint_entity_relation_extraction has it: a line `#doc 5121` before each
-    sentence, then number, word, BIO tag, relations and their heads, parted by tabs.
+    """Entities and relations of CoNLL04 as multihead_joint_entity_relation_extraction has it: a line `#doc 5121` before
+    each sentence, then number, word, BIO tag, relations and where their tails end, parted by tabs.
 
+    The last word of an entity has the relations that it is the head of, `['Work_For']`, and the numbers of the last
+    words of their tails, `[14]`; `['N']` is none.
     Sentences are named `name` and numbered from 1. Raises ValueError, with file and line, for any other line.
     """
     sentences: list[Sentence] = []
     for block in _blocks(path, lambda line: not line.strip() or line.startswith("#doc")):
-        rows = [_Row(number, *_columns(path, number, line.split("\t"), 3)[1:3]) for number, line in block]
-        sentences.append(_sentence(path, f"{name}:{len(sentences) + 1}", rows))
+        cells = [_columns(path, number, line.split("\t"), 5) for number, line in block]
+        rows = [_Row(number, cell[1], cell[2]) for (number, _), cell in zip(block, cells, strict=True)]
+        sentence = _sentence(path, f"{name}:{len(sentences) + 1}", rows)
+        arrows = [(number, cell[3], cell[4]) for (number, _), cell in zip(block, cells, strict=True)]
+        sentences.append(replace(sentence, relations=tuple(_relations(path, sentence, arrows))))
     return sentences
+
+
+def _relations(path: Path, sentence: Sentence, arrows: Iterable[tuple[int, str, str]]) -> Iterator[Relation]:
+    ending = {span.end: span for span in sentence.spans or ()}
+    for (line, labels, tails), word in zip(arrows, sentence.words, strict=True):
+        try:
+            for label, tail in zip(ast.literal_eval(labels), ast.literal_eval(tails), strict=True):
+                if label != "N":
+                    yield Relation(ending[word.end], ending[sentence.words[tail].end], label)
+        except (ValueError, SyntaxError, TypeError, LookupError) as error:
+            raise ValueError(
+                f"{path}:{line}: {labels} and {tails} should be relations, and the last words of entities: {error!r}"
+            ) from error
 
 
 def read_conll2012(path: Path, *, between: str = " ") -> tuple[list[Sentence], list[str]]:

@@ -6,7 +6,7 @@ Networks).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,38 +39,45 @@ def calibration_error(confidences_N: ArrayLike, right_N: ArrayLike, bins: int = 
     return float(np.abs(surplus_by_bin).sum() / len(confidences))
 
 
-def tag_calibration(inferences: Iterable[Inference], sentences: Sequence[Sentence]) -> float:
-    """Expected calibration error (`calibration_error`) of a tagger over all words of labelled sentences, in [0, 1].
+def calibration(
+    inferences: Iterable[Inference],
+    sentences: Sequence[Sentence],
+    gold_of: Callable[[Sentence], Sequence[str]] | None = None,
+) -> float:
+    """Expected calibration error (`calibration_error`) of a model over all decisions on labelled sentences, in [0, 1].
 
-    A word's confidence is the marginal of its tag on the best path, and is right where that tag is the gold one.
-    A tagger reads whole words, while `corpus.tags.encode` cuts a word that a gold span begins or ends in. The rule:
-    such a word has the tag of its first piece; an I- that thereby continues nothing becomes B-.
+    Decisions are one a word of a tagger, one a text (or label) of a classifier, one a pair of entities of a model of
+    relations. Its confidence is the marginal of its tag on the best path, and is right where that tag is the gold one.
 
-    inferences: what `Tagger.infer(sentences)` gives; it is read as a stream.
-    Raises ValueError for a sentence nobody has labelled, for inferences of other sentences, and if there are no words.
+    inferences: what `Tagger.infer(sentences)` gives; it is read as a stream. gold_of: the right tag of each decision
+    on a sentence, `experiments.decisions.gold_decisions`; None = `gold_tags`.
+    Raises ValueError for a sentence nobody has labelled, for inferences of other sentences, and if nothing is decided.
     """
+    gold_of = gold_of or gold_tags
     confidences: list[NDArray[np.float32]] = []
     right: list[NDArray[np.bool_]] = []
     for batch in inferences:
         tags = np.array(batch.tags)
         for row, (index, length) in enumerate(zip(batch.indices, batch.lengths, strict=True)):
-            gold = gold_tags(sentences[index])
+            gold = gold_of(sentences[index])
             if len(gold) != length:
                 raise ValueError(
-                    f"task {sentences[index].id} has {len(gold)} words, but its inference {length}: "
-                    "give the sentences that the tagger was given"
+                    f"task {sentences[index].id} has {len(gold)} words, choices or pairs to decide on, but its "
+                    f"inference {length}: give the sentences that the model was given"
                 )
             path = batch.path_BT[row, :length]
             confidences.append(batch.marginals_BTC[row, np.arange(length), path])
             right.append(tags[path] == np.array(gold, dtype=str))
     if not confidences:
-        raise ValueError("no sentences: calibration needs at least one word")
+        raise ValueError("no sentences: calibration needs at least one decision")
     return calibration_error(np.concatenate(confidences), np.concatenate(right))
 
 
 def gold_tags(sentence: Sentence) -> list[str]:
-    """The BIO tag of each of `sentence.words`, by the rule of `tag_calibration` for words that a span cuts.
+    """The BIO tag of each of `sentence.words`.
 
+    A tagger reads whole words, while `corpus.tags.encode` cuts a word that a gold span begins or ends in. The rule:
+    such a word has the tag of its first piece; an I- that thereby continues nothing becomes B-.
     Raises ValueError if nobody has labelled the sentence.
     """
     encoded = encode(sentence)
@@ -196,6 +203,23 @@ def precision_at(scores_N: ArrayLike, right_N: ArrayLike, ns: Iterable[int]) -> 
             raise ValueError(f"P@{n} is not defined: n is at least 1")
         precisions[n] = float(hits[min(n, len(right))] / n)
     return precisions
+
+
+def precision_recall(scores_N: ArrayLike, right_N: ArrayLike, gold: int, points: int = 50) -> list[tuple[float, float]]:
+    """(recall, precision) along the finds from the highest score on, both in [0, 1], as [B22, fig. 5] draws them.
+
+    After each find as far as these are no more than `points`, else after as many, evenly; the last one is always among
+    them. `gold`: how many there are to find; nothing is told where there is nothing to find or nothing found.
+    Raises ValueError for unlike lengths.
+    """
+    scores, right = np.asarray(scores_N, np.float64), np.asarray(right_N, bool)
+    if scores.shape != right.shape:
+        raise ValueError(f"{len(scores)} scores, but {len(right)} truths: give one for each find")
+    if gold == 0 or len(scores) == 0:
+        return []
+    hits = np.cumsum(right[np.argsort(-scores, kind="stable")])
+    after = np.unique(np.linspace(1, len(hits), min(points, len(hits))).round().astype(np.int64))
+    return [(float(hits[n - 1] / gold), float(hits[n - 1] / n)) for n in after]
 
 
 def _positions(chosen: ArrayLike) -> NDArray[np.int64]:

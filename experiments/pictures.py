@@ -106,39 +106,42 @@ def learning_curves(
     full: Sequence[Run],
     path_without_suffix: Path,
     *,
-    pool_words: int | None = None,
+    pool: int | None = None,
+    measure: str = "F1",
     style: Mapping[str, Style] | None = None,
 ) -> None:
-    """Mean test F1 (%) against the words labelled, with a 95% band over seeds as far as all seeds of a strategy reach.
+    """Mean test F1 (%), or what `measure` calls it, against the words (or sentences: `Plan.unit`) labelled, with a 95%
+    band over seeds as far as all seeds of a strategy reach.
 
     `full` (may be empty) are the runs on everything: lines at their mean F1 and at 99% of it. A second axis tells the
-    share of the pool where its words are known, from `full` or `pool_words`. The legend's order is that of the curves'
-    ends. A strategy no run of which has an iteration is left out.
+    share of the pool where its size is known, from `full` or `pool`. The legend's order is that of the curves' ends.
+    A strategy no run of which has an iteration is left out.
     """
     style = style or styles(runs_by_strategy)
-    pool_words = pool_words or next((int(run.words[-1]) for run in full if run.iterations), None)
+    pool = pool or next((int(run.labelled[-1]) for run in full if run.iterations), None)
+    unit = next((run.plan.unit for runs in runs_by_strategy.values() for run in runs), "words")
     ends: list[tuple[float, str]] = []
     with _axes(path_without_suffix, 4.0, list(runs_by_strategy)) as axes:
         curves = {name: [run for run in runs if run.iterations] for name, runs in runs_by_strategy.items()}
         for i, (name, begun) in enumerate((name, runs) for name, runs in curves.items() if runs):
-            words = _rounds_of(begun)
-            mean, low, high = (100 * values for values in mean_curve(begun, words))
+            labels = _rounds_of(begun)
+            mean, low, high = (100 * values for values in mean_curve(begun, labels))
             looks = style[name]
             if len(begun) > 1:
                 band = low.clip(0, 100), high.clip(0, 100)
-                axes.fill_between(words, *band, color=looks.colour, alpha=0.13, linewidth=0)
-            every = max(1, len(words) // 7)  # and not all at the same place: curves may lie on each other
-            axes.plot(words, mean, **looks.line(), markevery=(i % every, every))
+                axes.fill_between(labels, *band, color=looks.colour, alpha=0.13, linewidth=0)
+            every = max(1, len(labels) // 7)  # and not all at the same place: curves may lie on each other
+            axes.plot(labels, mean, **looks.line(), markevery=(i % every, every))
             ends.append((float(mean[-1]), name))
         ends.sort(key=lambda end: (-end[0], end[1]))
         handles, names = [Line2D([], [], **style[name].line()) for _, name in ends], [name for _, name in ends]
         _full_lines(axes, full)
-        axes.set(xlabel="words labelled", ylabel="test F1 (%)")
+        axes.set(xlabel=f"{unit} labelled", ylabel=f"test {measure} (%)")
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        if pool_words:
-            share = (lambda words: 100 * words / pool_words, lambda percent: percent * pool_words / 100)
+        if pool:
+            share = (lambda labels: 100 * labels / pool, lambda percent: percent * pool / 100)
             above = axes.secondary_xaxis("top", functions=share)
-            above.set_xlabel("share of the pool's words (%)")
+            above.set_xlabel(f"share of the pool's {unit} (%)")
             above.spines["top"].set_visible(True)
         _legend(axes, handles, names)
 
@@ -203,9 +206,9 @@ def _attribute(text: str) -> str:
 
 
 def _rounds_of(runs: Sequence[Run]) -> NDArray[np.float64]:
-    """Where marks stand: the mean words at each round that all `runs` have, inside the range that all cover."""
-    rounds = min(len(run.words) for run in runs)
-    means = np.mean([run.words[:rounds] for run in runs], axis=0)
+    """Where marks stand: the mean labels at each round that all `runs` have, inside the range that all cover."""
+    rounds = min(len(run.labelled) for run in runs)
+    means = np.mean([run.labelled[:rounds] for run in runs], axis=0)
     return np.unique(np.clip(means, *common_range(runs)))
 
 

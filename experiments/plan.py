@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from corpus import Kind
 from learning.settings import ProjectSettings
+from taggers import TAGGERS
 
 FULL = "full data"
 """Stands in a strategy's place for the reference: everything labelled at once."""
@@ -66,27 +68,45 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str = Field(description="Name of a corpus, or the path of a Label Studio export or of a CoNLL file.")
-    tagger: str = Field("crf", description="Trained for use, and evaluated.")
+    tagger: str = Field("crf", description="Trained for use, and evaluated: a tagger, or a classifier of either kind.")
     tagger_options: dict[str, Any] = Field(default_factory=dict, description="Its options.")
     acquisition: str | None = Field(None, description="Ranks the pool in its stead.")
     acquisition_options: dict[str, Any] = Field(default_factory=dict, description="Options of that one.")
     strategy_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Options by strategy.")
     filter: str | None = Field(None, description="Filter that narrows the pool before the strategy.")
     filter_options: dict[str, Any] = Field(default_factory=dict, description="Its options.")
-    start: AmountText = Field("2%", description="Labelled at random before the first round.")
+    start: AmountText = Field("2%", description="Labelled before the first round.")
+    start_by: Literal["random", "strategy"] = Field(
+        "random",
+        description="Who chooses that: with `strategy`, those that read an encoder or a masked-language model choose "
+        "theirs (`ft-bert-km` as `bert-km`), and others start at random (Yuan et al. 2020).",
+    )
     budget: AmountText = Field("2%", description="Labelled in each round.")
     rounds: int = Field(20, ge=0, description="Batches chosen by the strategy.")
     pool_share: float = Field(1, gt=0, le=1, description="Share of the pool, drawn anew each round, that it sees.")
     dev_share: float = Field(0.2, ge=0, le=0.5, description="Share of the labelled kept for early stopping.")
+    own_dev: bool = Field(False, description="Stop by the corpus's own dev set, and learn from all that is labelled.")
     warm_start: bool = Field(False, description="Train on from the last round's model.")
     pseudo_labels: PseudoLabels | None = Field(None, description="Teach the successor on the pool too.")
     masked_lm: str | None = Field(None, description="Masked-language model of `alps`.")
     adapt: bool = Field(False, description="Let the encoder read the unlabelled texts first.")
     adapt_seconds: int = Field(300, ge=1, description="How long.")
 
+    @property
+    def kind(self) -> Kind:
+        """What is learned. Raises ValueError if the tagger is unknown."""
+        if self.tagger not in TAGGERS:
+            raise ValueError(f"unknown tagger {self.tagger!r}; known: {', '.join(sorted(TAGGERS))}")
+        return TAGGERS[self.tagger].kind
+
+    @property
+    def unit(self) -> Literal["words", "sentences"]:
+        """What labels are counted in: that of the budget."""
+        return "words" if Amount.of(self.budget, 100).sentences is None else "sentences"
+
     def settings(self, strategy: str, seed: int) -> ProjectSettings:
         """The same as settings of a live project. Raises ValueError where they do not fit together."""
-        return ProjectSettings(
+        settings = ProjectSettings(
             tagger=self.tagger,
             tagger_options=self.tagger_options,
             acquisition=self.acquisition,
@@ -103,3 +123,6 @@ class Plan(BaseModel):
             holdout_share=0,
             seed=seed,
         )
+        if self.kind == "spans":  # others are checked for their own kind already
+            settings.check_for(["spans"])
+        return settings

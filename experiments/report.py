@@ -17,7 +17,7 @@ from experiments.corpora import Corpus
 from experiments.findings import findings
 from experiments.pictures import Style, batches, durations, inline, learning_curves, styles
 from experiments.results import Run
-from experiments.tables import Table, as_markdown, listed
+from experiments.tables import Table, as_markdown, capital, listed
 
 LONG = 25
 """Rows from which on a table of the page is folded up."""
@@ -104,7 +104,10 @@ def _by_plan(
             number += 1
             name = f"{wanted} ({number})"
         stems.add(_stem(name))
-        yield Comparison(name, plan, _one_each(of_plan), corpora.get(plan.data), vectors.get(plan.data))
+        corpus, of_pool = corpora.get(plan.data), vectors.get(plan.data)
+        if corpus is not None and corpus.kind != plan.kind:  # other labels of the same texts
+            corpus = of_pool = None
+        yield Comparison(name, plan, _one_each(of_plan), corpus, of_pool)
 
 
 def _stem(name: str) -> str:
@@ -127,11 +130,18 @@ def _chapter(comparison: Comparison, folder: Path, style: Mapping[str, Style]) -
     pictures = []
     if comparison.runs:
         curves = Picture(
-            folder / f"{stem}-curves", "F1 on the test set by words labelled: mean and 95% band over seeds"
+            folder / f"{stem}-curves",
+            f"{capital(comparison.measure)} on the test set by {comparison.plan.unit} labelled: mean and 95% band over "
+            "seeds",
         )
         learning_curves(
-            comparison.runs, comparison.full, curves.path, pool_words=comparison.pool_words, style=style
-        )  # fmt: skip
+            comparison.runs,
+            comparison.full,
+            curves.path,
+            pool=comparison.pool_labels,
+            measure=comparison.measure,
+            style=style,
+        )
         seconds = Picture(folder / f"{stem}-seconds", "Seconds of an iteration: training, and choosing the next batch")
         durations(
             {
@@ -169,7 +179,10 @@ def _notes(comparison: Comparison) -> Iterator[str]:
             f"what all have in common, which ends with round {comparison.shared}."
         )
     if comparison.area_range is None and any(ends != [0] for ends in rounds.values()):
-        yield "The curves share no range of words, so they have no areas to compare: run them with like budgets."
+        yield (
+            f"The curves share no range of {comparison.plan.unit}, so they have no areas to compare: run them with "
+            "like budgets."
+        )
     if alone := [name for name, of in comparison.runs.items() if len(of) == 1]:
         yield (
             f"One seed only of {listed(alone)}: an interval needs two, and is shown as “–”. For more: “python -m "

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from experiments.plan import FULL, Plan
 
+START = "start.json"
 VERSIONS_OF = ("torch", "transformers", "flair", "python-crfsuite", "numpy", "scikit-learn", "seqeval")
 
 
@@ -24,15 +25,15 @@ class Iteration:
     """One round: a model trained on what was labelled until then, its scores, and the batch chosen with it."""
 
     round: int
-    """0 for the model of the random start."""
+    """0 for the model of the start."""
     sentences: int
     """Labelled when the model was trained."""
     words: int
     """In those."""
     scores: dict[str, Any]
-    """Of the successor on the test set: `learning.metrics.Scores.as_json`."""
+    """Of the successor on the test set: `experiments.simulation.evaluated`."""
     calibration_error: float
-    """Expected calibration error of the successor's tags on the test set, in [0, 1]."""
+    """Expected calibration error of the successor's decisions (tags, choices, pairs) on the test set, in [0, 1]."""
     seconds: dict[str, float]
     """"fit", "evaluate" and "query" (measuring and ranking the pool); "fit acquisition" and "pseudo-label" if done."""
     batch: list[str] = field(default_factory=list)
@@ -60,13 +61,13 @@ class Run:
         return len(self.iterations) == self.rounds or bool(self.iterations and not self.iterations[-1].batch)
 
     @cached_property
-    def words(self) -> NDArray[np.int64]:
-        """(n,) words labelled at each iteration."""
-        return np.array([iteration.words for iteration in self.iterations], np.int64)
+    def labelled(self) -> NDArray[np.int64]:
+        """(n,) words or sentences labelled at each iteration: `Plan.unit`."""
+        return np.array([getattr(iteration, self.plan.unit) for iteration in self.iterations], np.int64)
 
     @cached_property
     def f1(self) -> NDArray[np.float64]:
-        """(n,) test F1 in [0, 1] at each iteration."""
+        """(n,) test F1 (of choices the accuracy, where each text has one) in [0, 1] at each iteration."""
         return np.array([iteration.scores["f1"] for iteration in self.iterations], np.float64)
 
 
@@ -78,8 +79,8 @@ def open_run(root: Path, plan: Plan, strategy: str, seed: int) -> Run:
     folder = root / strategy.replace(" ", "-") / f"seed-{seed}"
     settings = plan.model_dump(mode="json")
     if (folder / "run.json").is_file():
-        before = json.loads((folder / "run.json").read_text())["plan"]
-        differing = sorted(name for name in settings if before.get(name) != settings[name])
+        before = read_run(folder).plan.model_dump(mode="json")
+        differing = sorted(name for name in settings if before[name] != settings[name])
         if differing:
             raise ValueError(
                 f"{folder} was begun with another {', '.join(differing)}: give this experiment another --name, "
@@ -111,6 +112,17 @@ def read_runs(root: Path) -> Iterator[Run]:
     """All runs in folders under `root`, in order of their names."""
     for card in sorted(root.rglob("run.json")):
         yield read_run(card.parent)
+
+
+def started(run: Run) -> list[str] | None:
+    """Ids of what was labelled before the first round, if a strategy has chosen that already."""
+    found: list[str] | None = json.loads(kept.read_text()) if (kept := run.folder / START).is_file() else None
+    return found
+
+
+def keep_start(run: Run, ids: list[str]) -> None:
+    """Write down what is labelled before the first round: a model that chooses it need not come to the same twice."""
+    _write(run.folder / START, json.dumps(ids))
 
 
 def add(run: Run, iteration: Iteration) -> Run:

@@ -9,31 +9,40 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import taggers
-from corpus import Inference, Sentence, Span
+from corpus import Inference, Kind, Mark, Sentence
 from experiments.corpora import Corpus
-from experiments.measures import tag_calibration
+from experiments.decisions import gold_decisions
+from experiments.measures import calibration, precision_at, precision_recall
 from experiments.plan import FULL, Amount, PseudoLabels
-from experiments.results import Iteration, Run, add
+from experiments.results import Iteration, Run, add, keep_start, started
 from learning.loop import fit
-from learning.metrics import Scores, span_scores
+from learning.measuring import Measuring
+from learning.metrics import scores
 from learning.queue import ranked
 from learning.readers import Readers
 from learning.settings import ProjectSettings
 from learning.steps import OnStep, silently
 from learning.venue import Collected
-from strategies import strategy, within
-from taggers import Tagger, spans_of
+from strategies import STRATEGIES, strategy, within
+from taggers import Tagger
+
+SUREST = (100, 200, 300)
+"""P@N is told of these many relations (Seo et al. 2022, table 2)."""
+STARTED_BY = {"ft-bert-km": "bert-km"}
+"""Whose first batch a strategy takes that needs a model first (Yuan et al. 2020, sec. 4.2)."""
 
 
 class Annotator:
     """Gives gold labels."""
 
-    def __init__(self, sentences: Sequence[Sentence]) -> None:
+    def __init__(self, sentences: Sequence[Sentence], kind: Kind = "spans") -> None:
         self._waiting = {sentence.id: sentence for sentence in sentences}
+        self._kind: Kind = kind
         self.labelled: list[Sentence] = []
         """In the order in which they were labelled."""
 
@@ -49,7 +58,8 @@ class Annotator:
 
     def collect(self) -> Collected:
         """What a round sees: the labels of the pool are not shown."""
-        return Collected(self.labelled, [], [sentence.unlabelled() for sentence in self._waiting.values()])
+        pool = [sentence.unlabelled() for sentence in self._waiting.values()]
+        return Collected(self.labelled, [], pool, kinds=(self._kind,))
 
 
 def complete(corpus: Corpus, run: Run, on_step: OnStep = silently) -> Run:
@@ -61,26 +71,47 @@ def simulate(corpus: Corpus, run: Run, on_step: OnStep = silently) -> Iterator[R
     """Go on with a run, from its last round that is written down, to its end; gives the run after each round.
 
     A round draws from a generator of the run's seed and its own number, so a run that was interrupted comes to the
-    same result. Seeds decide the start too: it is the same for all strategies and models.
+    same result. Seeds decide a random start too: it is the same for all strategies and models.
     """
-    settings, seed = run.plan.settings(run.strategy, run.seed), run.seed
+    settings = run.plan.settings(run.strategy, run.seed)
     total = sum(map(len, corpus.train))
-    annotator = Annotator(corpus.train)
-    everything = [sentence.id for sentence in corpus.train]
+    annotator = Annotator(corpus.train, corpus.kind)
+    readers = Readers(settings, run.folder / "encoders")
     if run.strategy == FULL:
-        annotator.label(everything)
+        annotator.label([sentence.id for sentence in corpus.train])
     else:
-        drawn = [everything[i] for i in np.random.default_rng(seed).permutation(len(everything))]
-        annotator.label(annotator.affordable(drawn, Amount.of(run.plan.start, total)))
+        annotator.label(_start(annotator, run, Amount.of(run.plan.start, total), readers, on_step))
     for iteration in run.iterations:
         annotator.label(iteration.batch)
-    readers = Readers(settings, run.folder / "encoders")
     budget = Amount.of(run.plan.budget, total)
     while not run.finished:
         iteration = _round(corpus, annotator, run, len(run.iterations), budget, settings, readers, on_step)
         run = add(run, iteration)
         annotator.label(iteration.batch)
         yield run
+
+
+def _start(annotator: Annotator, run: Run, amount: Amount, readers: Readers, on_step: OnStep) -> list[str]:
+    """What is labelled before there is a model."""
+    pool, rng = annotator.collect().pool, np.random.default_rng(run.seed)
+    first = STARTED_BY.get(run.strategy, run.strategy)
+    if run.plan.start_by == "random" or STRATEGIES[first].reads == "tagger":
+        return annotator.affordable([pool[i].id for i in rng.permutation(len(pool))], amount)
+    if (known := started(run)) is None:
+        chooses = strategy(first, **run.plan.strategy_options.get(first, {}))
+        measuring = Measuring(annotator.collect(), None, readers, on_step, {})
+        measured, _ = measuring.of(chooses, np.arange(len(pool)))
+        order = chooses.rank(measured, None, _limit(amount, pool), rng).order
+        known = annotator.affordable([pool[i].id for i in order], amount)
+        keep_start(run, known)
+    return known
+
+
+def _limit(amount: Amount, pool: Sequence[Sentence]) -> int:
+    """How many sentences to choose for it: some more than the mean says, since a strategy that likes short texts gets
+    more of them for its words."""
+    words = sum(map(len, pool)) / len(pool)
+    return amount.sentences or math.ceil(1.25 * (amount.words or 0) / max(words, 1))
 
 
 def _round(
@@ -99,28 +130,25 @@ def _round(
     fitting = readers.for_fitting([*labelled, *collected.pool], on_step)
     with _timed(seconds, "fit"):
         pseudo = pseudo_labelled(collected, run.plan.pseudo_labels, fitting, of_fit)
-        tagger = fit(labelled, fitting, of_fit, on_step, _earlier(run, "model"), pseudo)
+        tagger = _fitted(labelled, corpus, run, fitting, of_fit, on_step, _earlier(run, "model"), pseudo)
     ranks = tagger
     if settings.acquisition is not None:
         with _timed(seconds, "fit acquisition"):
-            ranks = fit(labelled, fitting.ranking, of_fit, on_step, _earlier(run, "acquisition"))
+            ranks = _fitted(labelled, corpus, run, fitting.ranking, of_fit, on_step, _earlier(run, "acquisition"))
     if settings.warm_start:
         _keep(run, model=tagger, **({} if ranks is tagger else {"acquisition": ranks}))
     with _timed(seconds, "evaluate"):
-        scores, calibration_error = evaluated(tagger, corpus.test, of_scores)
+        found, calibration_error = evaluated(tagger, corpus.test, of_scores)
     batch: list[str] = []
     if number + 1 < run.rounds and collected.pool:
         with _timed(seconds, "query"):
-            words = sum(map(len, collected.pool)) / len(collected.pool)
-            # Some more than the mean says: a strategy that likes short texts gets more of them for its words.
-            limit = budget.sentences or math.ceil(1.25 * (budget.words or 0) / max(words, 1))
             seen = replace(collected, pool=_drawn(collected.pool, run.plan.pool_share, of_rank))
-            queue = ranked(ranks, seen, settings, limit, of_rank, on_step, readers)
+            queue = ranked(ranks, seen, settings, _limit(budget, collected.pool), of_rank, on_step, readers)
         batch = annotator.affordable([place.id for place in queue], budget)
     if run.strategy == FULL:
         _keep_entropies(run.folder, tagger, corpus.train)
     words_labelled = sum(map(len, labelled))
-    return Iteration(number, len(labelled), words_labelled, scores.as_json(), calibration_error, seconds, batch)
+    return Iteration(number, len(labelled), words_labelled, found, calibration_error, seconds, batch)
 
 
 def _drawn(pool: Sequence[Sentence], share: float, rng: np.random.Generator) -> list[Sentence]:
@@ -130,19 +158,58 @@ def _drawn(pool: Sequence[Sentence], share: float, rng: np.random.Generator) -> 
     return [pool[i] for i in np.sort(rng.permutation(len(pool))[: math.ceil(share * len(pool))])]
 
 
-def evaluated(tagger: Tagger, test: Sequence[Sentence], rng: np.random.Generator) -> tuple[Scores, float]:
-    """Scores, and the expected calibration error of its tags."""
-    found: list[list[Span]] = [[] for _ in test]
+def evaluated(model: Tagger, test: Sequence[Sentence], rng: np.random.Generator) -> tuple[dict[str, Any], float]:
+    """Scores (`learning.metrics.Scores.as_json`), and the expected calibration error of the model's decisions.
+
+    Of relations besides, by confidence: `precision_at` N, and `precision_recall`, points of that curve.
+    """
+    found: list[list[Mark]] = [[] for _ in test]
     hidden = [sentence.unlabelled() for sentence in test]
 
     def batches() -> Iterator[Inference]:
-        for batch in tagger.infer(hidden):
-            for i, spans in zip(batch.indices, spans_of(batch, hidden), strict=True):
-                found[i] = spans
+        for batch in model.infer(hidden):
+            for i, marks in zip(batch.indices, model.marks(batch, hidden), strict=True):
+                found[i] = marks
             yield batch
 
-    calibration_error = tag_calibration(batches(), test)
-    return span_scores(test, found, rng), calibration_error
+    calibration_error = calibration(batches(), test, gold_decisions(model))
+    told = scores(model.kind, test, found, rng).as_json()
+    return (told | _by_confidence(test, found) if model.kind == "relations" else told), calibration_error
+
+
+def _by_confidence(test: Sequence[Sentence], found: Sequence[Sequence[Mark]]) -> dict[str, Any]:
+    finds = [
+        (mark.confidence or 0.0, mark in (sentence.relations or ()))
+        for sentence, marks in zip(test, found, strict=True)
+        for mark in marks
+    ]
+    confidences, right = [find[0] for find in finds], [find[1] for find in finds]
+    gold = sum(len(sentence.relations or ()) for sentence in test)
+    surest = precision_at(confidences, right, SUREST)
+    return {
+        "precision_at": {str(n): of for n, of in surest.items()},
+        "precision_recall": precision_recall(confidences, right, gold),
+    }
+
+
+def _fitted(
+    labelled: Sequence[Sentence],
+    corpus: Corpus,
+    run: Run,
+    settings: ProjectSettings,
+    rng: np.random.Generator,
+    on_step: OnStep,
+    start: Tagger | None,
+    besides: Sequence[Sentence] = (),
+) -> Tagger:
+    """As `learning.loop.fit`, or with the corpus's own dev set."""
+    if not run.plan.own_dev:
+        return fit(labelled, settings, rng, on_step, start, besides)
+    kind = taggers.tagger_class(settings.tagger)
+    model = kind(kind.Options(**settings.tagger_options), seed=settings.seed)
+    on_step("fit", epoch=0)
+    model.fit([*labelled, *besides], corpus.dev, start=start if start and model.goes_on_from(start) else None)
+    return model
 
 
 def pseudo_labelled(
@@ -157,13 +224,13 @@ def pseudo_labelled(
     of_teacher = {"tagger": wanted.tagger, "tagger_options": wanted.tagger_options} if wanted.tagger else {}
     teacher = fit(collected.labelled, settings.model_copy(update={**of_teacher, "acquisition": None}), rng)
     sureness = np.full(len(collected.pool), -np.inf)
-    found: list[list[Span]] = [[] for _ in collected.pool]
+    found: list[list[Mark]] = [[] for _ in collected.pool]
     for batch in teacher.infer(collected.pool):
         sureness[batch.indices] = batch.log_prob_B / np.maximum(batch.lengths, 1)
-        for i, spans in zip(batch.indices, spans_of(batch, collected.pool), strict=True):
-            found[i] = spans
+        for i, marks in zip(batch.indices, teacher.marks(batch, collected.pool), strict=True):
+            found[i] = marks
     kept = np.sort(np.argsort(-sureness, kind="stable")[: round(wanted.keep * len(sureness))])
-    return [collected.pool[i].labelled(tuple(found[i])) for i in kept]
+    return [collected.pool[i].marked(found[i], (teacher.kind,)) for i in kept]
 
 
 def _earlier(run: Run, name: str) -> Tagger | None:

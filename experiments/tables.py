@@ -75,6 +75,11 @@ def with_interval(mean: float, low: float, high: float) -> str:
     return f"{percent(mean)} ({percent(low)} to {percent(high)})" if math.isfinite(low) else f"{percent(mean)} (–)"
 
 
+def capital(text: str) -> str:
+    """ "micro F1" -> "Micro F1"."""
+    return text[:1].upper() + text[1:]
+
+
 def listed(texts: Sequence[str]) -> str:
     """ "a, b and c"."""
     return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from corpus import Sentence, Span
+from corpus import Sentence
+from labelstudio.choices import CHOOSERS, JOINT, Choices
 from labelstudio.documents import BadRegion, BadTask, document
 from labelstudio.events import BadRecord, record_of_task
 from labelstudio.records import TaskRecord
-from labelstudio.results import chosen, spans_of
+from labelstudio.results import chosen, labels_of
 from labelstudio.schema import CONTROLS, Schema, read_schema
 
 log = logging.getLogger(__name__)
@@ -27,8 +29,9 @@ def read_export(
 ) -> list[Sentence]:
     """Read the "JSON" export (not "JSON-MIN"): a path, or the list of tasks itself.
 
-    A sentence's id is its task's. Its spans are None if nobody submitted an annotation, () if somebody
-    did and marked nothing; of several annotations `labelstudio.results.chosen` tells which holds.
+    A sentence's id is its task's. Its labels of each kind are None if nobody submitted an annotation, () if somebody
+    did and marked nothing (None where one choice was to be made); of several annotations
+    `labelstudio.results.chosen` tells which holds.
     What cannot be read in a result is logged as a warning with its task's id.
 
     Args:
@@ -55,12 +58,13 @@ def _sentence(schema: Schema, task: TaskRecord) -> Sentence:
         doc = document(schema, task.data)
     except BadTask as problem:
         raise BadTask(f"Task {task.id}: {problem}") from problem
-    spans: tuple[Span, ...] | None = None
+    sentence = Sentence.from_text(str(task.id), doc.text)
     if annotation := chosen(task.annotations):
-        spans, problems = spans_of(schema, doc, annotation.result, task.id)
+        labels, problems = labels_of(schema, doc, annotation.result, task.id)
         for message in problems:
             log.warning(message)
-    return Sentence.from_text(str(task.id), doc.text, spans)
+        sentence = labels.on(sentence)
+    return sentence
 
 
 def _tasks(source: str | Path | list[dict[str, Any]]) -> list[TaskRecord]:
@@ -88,55 +92,97 @@ _REMEDY = 'Export the project again as "JSON".'
 
 
 def infer_schema(tasks: Sequence[TaskRecord], control: str | None = None) -> Schema:
-    """Guess the tags from the results, for an export without its label config.
+    """Guess the tags from the results, for an export without its label config: one for spans, one for choices, or both.
 
     Raises:
         BadExport: if no region tells, or if there is more than one answer.
     """
-    regions = [(task, region) for task in tasks for a in task.annotations for region in _labelled(a.result)]
-    found = {(r["from_name"], r["to_name"], r["type"], _shape(r["value"])): None for _, r in regions}
-    pairs = [pair for pair in found if control is None or pair[0] == control]
-    if len(pairs) != 1:
-        names = ", ".join(sorted({repr(pair[0]) for pair in found})) or "none"
+    marked, chosen = _regions(tasks, CONTROLS, control), _regions(tasks, CHOOSERS, control)
+    spans = {(r["from_name"], r["to_name"], r["type"], _shape(r["value"])): None for _, r in marked}
+    choosers = {(r["from_name"], r["to_name"], r["type"]): None for _, r in chosen}
+    if not (spans or choosers) or len(spans) > 1 or len(choosers) > 1:
+        everything = [region for tags in (CONTROLS, CHOOSERS) for _, region in _regions(tasks, tags, None)]
+        names = ", ".join(sorted({repr(region["from_name"]) for region in everything})) or "none"
         named = f" as {control!r}" if control else ""
         raise BadExport(
             f"Cannot tell from the results which labelling tag to read{named}: "
             f"regions come from {names}. Pass the project's label config as `label_config`, "
             "or the name of one tag as `control`."
         )
-    ((name, to_name, type_, shape),) = pairs
-    mine = [(task, r["value"]) for task, r in regions if (r["from_name"], r["to_name"]) == (name, to_name)]
-    labels = sorted({str(label) for _, value in mine for label in value[type_]})
+    schema = Schema("", "", "", "Text", "", ())
+    mine = [(task, region["value"]) for task, region in marked]
+    for name, to_name, type_, shape in spans:
+        arrows = [region for task in tasks for a in task.annotations for region in a.result if _is_arrow(region)]
+        relations = _labels(region["labels"] for region in arrows) or None
+        schema = Schema(name, type_, to_name, shape, "", _labels(value[type_] for _, value in mine), None, relations)
+    for name, to_name, type_ in choosers:
+        if schema.object in ("", to_name):
+            choices = _choices(name, type_, [region["value"][type_] for _, region in chosen])
+            schema = replace(schema, object=to_name, choices=choices)
+    return replace(schema, value=_field(schema, tasks, mine))
 
-    def schema(key: str) -> Schema:
-        return Schema(name, type_, to_name, shape, key, tuple(labels))
 
-    keys = [key for key in tasks[0].data if all(_fits(schema(key), task, None) for task in tasks)]
+def _field(schema: Schema, tasks: Sequence[TaskRecord], mine: list[tuple[TaskRecord, dict[str, Any]]]) -> str:
+    """The data field that holds the text."""
+
+    def fits(key: str, task: TaskRecord, value: dict[str, Any] | None = None) -> bool:
+        return _fits(replace(schema, value=key), task, value)
+
+    keys = [key for key in tasks[0].data if all(fits(key, task) for task in tasks)]
     if len(keys) > 1:  # the field in which most regions find their own words
-        fitting = {key: sum(_fits(schema(key), task, value) for task, value in mine) for key in keys}
-        keys = [key for key in keys if fitting[key] == max(fitting.values()) > 0]
+        fitting = {key: sum(fits(key, task, value) for task, value in mine) for key in keys}
+        keys = [key for key in keys if fitting[key] == max(fitting.values()) and (fitting[key] or not mine)]
     if len(keys) != 1:
         fields = ", ".join(map(repr, keys or tasks[0].data))
         raise BadExport(
-            f"Cannot tell which data field <{shape}> shows: {'several fit' if keys else 'none fits'} "
+            f"Cannot tell which data field <{schema.object_type}> shows: {'several fit' if keys else 'none fits'} "
             f"({fields}). Pass the project's label config."
         )
-    return schema(keys[0])
+    return keys[0]
 
 
-def _labelled(result: Iterable[Any]) -> Iterable[dict[str, Any]]:
-    """The regions that label spans."""
+def _choices(name: str, type: str, chosen: list[list[Any]]) -> Choices:
+    paths = {tuple(path) if isinstance(path, list) else (path,) for paths in chosen for path in paths}
+    by_label = {JOINT.join(path): path for path in sorted(paths)}
+    return Choices(name, type, tuple(by_label), tuple(by_label.values()), any(len(paths) > 1 for paths in chosen))
+
+
+def _labels(lists: Iterable[list[Any]]) -> tuple[str, ...]:
+    return tuple(sorted({str(label) for labels in lists for label in labels}))
+
+
+def _is_arrow(region: Any) -> bool:
+    return isinstance(region, dict) and region.get("type") == "relation" and isinstance(region.get("labels"), list)
+
+
+def _regions(
+    tasks: Sequence[TaskRecord], tags: Collection[str], control: str | None
+) -> list[tuple[TaskRecord, dict[str, Any]]]:
+    """The regions of these tags, or of the one tag `control`, with their tasks."""
+    results = [(task, annotation.result) for task in tasks for annotation in task.annotations]
+    found = [(task, region) for task, result in results for region in _labelled(result, tags)]
+    return [(task, region) for task, region in found if control in (None, region["from_name"])]
+
+
+def _labelled(result: Iterable[Any], tags: Collection[str]) -> Iterable[dict[str, Any]]:
+    """The regions of these tags that can be read."""
     for region in result:
         if not isinstance(region, dict) or not isinstance(value := region.get("value"), dict):
             continue
-        kind, names = region.get("type"), (region.get("from_name"), region.get("to_name"))
+        type, names = region.get("type"), (region.get("from_name"), region.get("to_name"))
         if (
-            isinstance(kind, str)
-            and kind in CONTROLS
-            and isinstance(value.get(kind), list)
+            isinstance(type, str)
+            and type in tags
+            and isinstance(labels := value.get(type), list)
             and all(isinstance(n, str) for n in names)
+            and (tags is not CHOOSERS or ("start" not in value and all(map(_is_choice, labels))))
         ):
             yield region
+
+
+def _is_choice(label: Any) -> bool:
+    parts = label if isinstance(label, list) else [label]
+    return bool(parts) and all(isinstance(part, str) for part in parts)
 
 
 def _shape(value: dict[str, Any]) -> str:

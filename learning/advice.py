@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
@@ -12,38 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corpus import Sentence, Span
-from corpus.tags import without_overlaps
+from corpus import Kind
+from learning.agreement import Agreement
 from learning.loop import MIN_HOLDOUT_SENTENCES, MIN_HOLDOUT_SPANS
 
 SETTLED = 0.99
 """The mean kappa of the last ROUNDS comparisons from which predictions count as settled (the paper's cutoff)."""
 ROUNDS = 3
-MIN_ENTITY_WORDS = 100
-"""A stop set in which fewer words are tagged cannot show a kappa of 0.99: one of them moves it by about 0.01."""
+MIN_MARKED = 100
+"""A stop set in which fewer words are tagged (texts have a choice, pairs are related) cannot show a kappa of 0.99: one
+of them moves it by about 0.01."""
 RECENT = 0.2
 """The curve's slope is taken over the last ROUNDS rounds, and over those more that lie in this share of the words."""
 WIDE = 0.02
 """A gain known no better than to ± this much F1 calls for a larger hold-out."""
 Z = 1.96
-OUTSIDE = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far two models agree on the words of a stop set."""
-
-    kappa: float
-    words: int
-    sentences: int
-    changed: int
-    """Words that the two label differently."""
-    entity_words: int
-    """Words inside an entity according to either model."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The same as a dict of numbers."""
-        return asdict(self)
+DECISIONS: dict[Kind, tuple[str, str]] = {
+    "spans": ("words", "words of the hold-out tasks are tagged"),
+    "choices": ("choices", "choices are made for the hold-out tasks"),
+    "relations": ("pairs", "pairs in the hold-out tasks are related"),
+}
+"""What two models are compared by, and how it is said that there are few of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +51,9 @@ class Point:
     agreement: Agreement | None = None
     """With the round before, on the same stop set; None for the first model."""
     counts: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """Per hold-out task its gold, predicted and right spans. Where rounds have them, they are compared task by task."""
+    """Per hold-out task its gold, predicted and right marks. Where rounds have them, they are compared task by task."""
+    kind: Kind = "spans"
+    """What was found."""
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any]) -> Point | None:
@@ -81,6 +71,7 @@ class Point:
             metrics["holdout_sentences"],
             Agreement(**agreement) if agreement else None,
             metrics.get("holdout_counts") or {},
+            scores.get("kind", "spans"),
         )
 
 
@@ -128,54 +119,6 @@ class Advice:
     def as_json(self) -> dict[str, Any]:
         """The same as a dict of plain values."""
         return {**asdict(self), "kappas": list(self.kappas)}
-
-
-def kappa(before: Sequence[str], after: Sequence[str]) -> float:
-    """Cohen's kappa of two labellings of the same words: (observed − expected) / (1 − expected) agreement, Cohen 1960.
-
-    1 where chance alone explains full agreement (both give every word the same one label) and for no words.
-    Raises ValueError if the lengths differ.
-    """
-    if len(before) != len(after):
-        raise ValueError(f"{len(before)} labels before, but {len(after)} after: give both for the same words")
-    if not before:
-        return 1.0
-    n = len(before)
-    labels, codes = np.unique([*before, *after], return_inverse=True)
-    first, second = (np.bincount(part, minlength=len(labels)) for part in (codes[:n], codes[n:]))
-    same, by_chance = int((codes[:n] == codes[n:]).sum()), int((first * second).sum())
-    return 1.0 if by_chance == n * n else (n * same - by_chance) / (n * n - by_chance)
-
-
-def word_labels(sentence: Sentence, spans: Iterable[Span]) -> list[str]:
-    """Each word's label under `spans`, "" outside all of them; a word that a span only touches carries its label."""
-    labels = [OUTSIDE] * len(sentence)
-    kept, _ = without_overlaps(spans)
-    for span in reversed(kept):  # of two spans that share a word, the first has it
-        first = bisect_right(sentence.words, span.start, key=lambda word: word.end)
-        stop = bisect_left(sentence.words, span.end, key=lambda word: word.start)
-        labels[first:stop] = [span.label] * (stop - first)
-    return labels
-
-
-def agreement(
-    sentences: Sequence[Sentence], before: Sequence[Sequence[Span]], after: Sequence[Sequence[Span]]
-) -> Agreement:
-    """How far two models' spans agree on a stop set: Bloodgood & Vijay-Shanker 2009, section 3.
-
-    Every word is one point, its label is the type of the entity that holds it (B or I makes no difference), and words
-    outside all entities count like any other, as in the paper. That most words lie outside does no harm: kappa
-    takes off the agreement that chance would bring, so what is left is mostly about entities.
-    The stop set must be the same in all rounds and never trained on: hold-out tasks, labelled or not.
-
-    Raises ValueError if there are not as many predictions as sentences.
-    """
-    rows = list(zip(sentences, before, after, strict=True))
-    first = [label for sentence, spans, _ in rows for label in word_labels(sentence, spans)]
-    second = [label for sentence, _, spans in rows for label in word_labels(sentence, spans)]
-    pairs = list(zip(first, second, strict=True))
-    changed, tagged = sum(a != b for a, b in pairs), sum(bool(a or b) for a, b in pairs)
-    return Agreement(kappa(first, second), len(pairs), len(rows), changed, tagged)
 
 
 def recent_gain(history: Sequence[Point]) -> Gain | None:
@@ -246,7 +189,7 @@ def _recent(points: list[Point]) -> list[Point]:
 
 
 def _shared_counts(points: Sequence[Point]) -> NDArray[np.float64]:
-    """(N, T, 3): gold, predicted and right spans of the N tasks that all T points have counted."""
+    """(N, T, 3): gold, predicted and right marks of the N tasks that all T points have counted."""
     shared = sorted(set.intersection(*(set(point.counts) for point in points)))
     return np.array([[point.counts[task] for point in points] for task in shared], dtype=np.float64)
 
@@ -255,7 +198,7 @@ def _paired(counts_NT3: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     """F1 (T,) of each round over the same tasks, and its covariance (T, T)."""
     found = counts_NT3[:, :, 0] + counts_NT3[:, :, 1]
     right = 2 * counts_NT3[:, :, 2]
-    mean = np.maximum(found.mean(0), 1 / len(found))  # no spans at all: F1 is 0
+    mean = np.maximum(found.mean(0), 1 / len(found))  # no marks at all: F1 is 0
     f1 = right.mean(0) / mean
     change = (right - f1 * found) / mean
     return f1, change.T @ change / (len(found) * (len(found) - 1))
@@ -265,14 +208,14 @@ def _compared(history: Sequence[Point]) -> list[Agreement]:
     """The comparisons of the last rounds without a gap, at most ROUNDS."""
     compared: list[Agreement] = []
     for point in reversed(history[-ROUNDS:]):
-        if point.agreement is None:
+        if point.agreement is None or point.agreement.kind != history[-1].kind:
             break
         compared.insert(0, point.agreement)
     return compared
 
 
 def _stable(compared: Sequence[Agreement]) -> bool | None:
-    if len(compared) < ROUNDS or min(each.entity_words for each in compared) < MIN_ENTITY_WORDS:
+    if len(compared) < ROUNDS or min(each.entity_words for each in compared) < MIN_MARKED:
         return None
     return _mean_kappa(compared) >= SETTLED
 
@@ -320,22 +263,21 @@ def _predictions(compared: Sequence[Agreement]) -> str:
         more = ROUNDS - len(compared)
         return f"whether the predictions settle shows after {_number(more)} more round{'s' if more > 1 else ''}"
     tagged = min(each.entity_words for each in compared)
-    if tagged < MIN_ENTITY_WORDS:
-        return (
-            f"whether the predictions settle cannot be told, since only {tagged} words of the hold-out tasks are "
-            f"tagged and it takes {MIN_ENTITY_WORDS}"
-        )
+    decisions, few = DECISIONS[compared[-1].kind]
+    if tagged < MIN_MARKED:
+        return f"whether the predictions settle cannot be told, since only {tagged} {few} and it takes {MIN_MARKED}"
     share = sum(each.changed for each in compared) / sum(each.words for each in compared)
     verb = "hardly change any more" if _stable(compared) else "still change"
     mean = math.floor(1_000 * _mean_kappa(compared)) / 1_000  # 0.9896 must not read as 0.990
-    return f"the predictions {verb} ({100 * share:.1f}% of the words from round to round, kappa {mean:.3f})"
+    return f"the predictions {verb} ({100 * share:.1f}% of the {decisions} from round to round, kappa {mean:.3f})"
 
 
 def _missing(history: Sequence[Point]) -> str:
     """What is wanted before the slope can be told, as a clause."""
     if history and history[-1].method != "hold-out":
         more = MIN_HOLDOUT_SENTENCES - history[-1].holdout_tasks
-        wanted = f"{more} more hold-out tasks" if more > 0 else f"hold-out tasks with {MIN_HOLDOUT_SPANS} spans in all"
+        enough = f"hold-out tasks with {MIN_HOLDOUT_SPANS} {history[-1].kind} in all"
+        wanted = f"{more} more hold-out tasks" if more > 0 else enough
         return (
             f"what more labels bring can be told after {wanted} and {_number(ROUNDS)} rounds with them; until then F1 "
             "is cross-validated on texts that were chosen, not drawn"

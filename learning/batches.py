@@ -13,8 +13,9 @@ from scipy.sparse import csr_array
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from corpus import Sentence, Span
+from corpus import KINDS, Kind, Mark, Sentence
 from learning.database import Annotation, Project, Round
+from learning.metrics import of_kind
 from learning.venue import Collected
 
 NOTABLE = 0.1
@@ -25,15 +26,16 @@ ALIKE = 1.2
 
 @dataclass(frozen=True, slots=True)
 class LabelShare:
-    """How often a label occurs, as a share of all spans."""
+    """How often a label occurs, as a share of all marks of its kind."""
 
     label: str
     count: int
-    """Spans that people marked in the batch."""
+    """Marks that people made in the batch."""
     share: float
-    """In [0, 1]; 0 if the batch has no spans."""
+    """In [0, 1]; 0 if the batch has no marks of the kind."""
     pool_share: float | None
-    """Of the spans that the model sees in the pool; None if it sees none."""
+    """Of the marks that the model sees in the pool; None if it sees none."""
+    kind: Kind = "spans"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Batch:
     pool_mean_words: float | None
     """Of the tasks that nobody has labelled; None if there are none left."""
     labels: tuple[LabelShare, ...]
-    """The label most frequent in the batch first."""
+    """By kind, the label most frequent in the batch first."""
     diversity: float | None
     """See `diversity`."""
     text: str
@@ -68,7 +70,7 @@ def annotated(session: Session, project: Project) -> dict[str, int]:
 
 
 def last_batch(
-    session: Session, this: Round, collected: Collected, predictions: Mapping[str, Sequence[Span]]
+    session: Session, this: Round, collected: Collected, predictions: Mapping[str, Sequence[Mark]]
 ) -> Batch | None:
     """What was annotated between the training before `this` round and its snapshot; None if nothing was."""
     project = session.get_one(Project, this.project_id)
@@ -84,29 +86,37 @@ def last_batch(
     return described(batch, [*collected.pool, *collected.holdout_pool], predictions) if batch else None
 
 
-def described(batch: Sequence[Sentence], pool: Sequence[Sentence], predictions: Mapping[str, Sequence[Span]]) -> Batch:
-    """A batch of labelled sentences beside the pool, whose spans are those of `predictions`, by id.
+def described(batch: Sequence[Sentence], pool: Sequence[Sentence], predictions: Mapping[str, Sequence[Mark]]) -> Batch:
+    """A batch of labelled sentences beside the pool, whose marks are those of `predictions`, by id.
 
     The pool's label mix is the model's, which overlooks rare labels: it is no more than a hint.
     """
-    counts = Counter(span.label for sentence in batch for span in sentence.spans or ())
-    pool_counts = Counter(span.label for sentence in pool for span in predictions.get(sentence.id, ()))
-    spans, pool_spans = counts.total(), pool_counts.total()
-    labels = tuple(
-        LabelShare(
-            label,
-            counts[label],
-            counts[label] / spans if spans else 0.0,
-            pool_counts[label] / pool_spans if pool_spans else None,
-        )
-        for label in sorted({*counts, *pool_counts}, key=lambda label: (-counts[label], label))
-    )
+    labels = tuple(share for kind in KINDS for share in _shares(kind, batch, pool, predictions))
     words = sum(len(sentence) for sentence in batch)
     mean = words / len(batch)
     pool_mean = fmean(len(sentence) for sentence in pool) if pool else None
     varied = diversity(batch)
     text = _text(len(batch), mean, pool_mean, labels, varied, diversity(pool))
     return Batch(len(batch), words, mean, pool_mean, labels, varied, text)
+
+
+def _shares(
+    kind: Kind, batch: Sequence[Sentence], pool: Sequence[Sentence], predictions: Mapping[str, Sequence[Mark]]
+) -> list[LabelShare]:
+    """Of the labels of one kind."""
+    counts = Counter(mark.label for sentence in batch for mark in sentence.marks(kind) or ())
+    pool_counts = Counter(mark.label for sentence in pool for mark in of_kind(kind, predictions.get(sentence.id, ())))
+    marks, pool_marks = counts.total(), pool_counts.total()
+    return [
+        LabelShare(
+            label,
+            counts[label],
+            counts[label] / marks if marks else 0.0,
+            pool_counts[label] / pool_marks if pool_marks else None,
+            kind,
+        )
+        for label in sorted({*counts, *pool_counts}, key=lambda label: (-counts[label], label))
+    ]
 
 
 def diversity(sentences: Sequence[Sentence]) -> float | None:
@@ -144,7 +154,8 @@ def _text(
     if apart:
         most = max(apart, key=lambda each: abs(each.share - (each.pool_share or 0)))
         text += (
-            f"; {most.share:.0%} of their spans were {most.label}, {most.pool_share:.0%} of what the model sees there"
+            f"; {most.share:.0%} of their {most.kind} were {most.label}, "
+            f"{most.pool_share:.0%} of what the model sees there"
         )
     if varied is not None and pool_varied is not None:
         text += f"; they have {_common(varied, pool_varied)} texts of the pool"

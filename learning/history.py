@@ -8,32 +8,41 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from corpus import Sentence, Span
-from learning.advice import Advice, Point, advise, agreement
+from corpus import Mark, Sentence
+from learning.advice import Advice, Point, advise
+from learning.agreement import agreement
 from learning.database import Prediction, Project, Round, text_hash
-from learning.metrics import span_counts
-from learning.settings import DECIDE_THE_MODEL
+from learning.marks import from_json
+from learning.metrics import counts, main_kind
+from learning.settings import DECIDE_THE_MODEL, ProjectSettings
 from learning.venue import Collected
 
 
 def compared(
-    session: Session, project: Project, collected: Collected, spans: Mapping[str, Sequence[Span]]
+    session: Session, project: Project, collected: Collected, predictions: Mapping[str, Sequence[Mark]]
 ) -> dict[str, Any]:
-    """For the metrics of a new model with these `spans`: `holdout_counts`, the gold, predicted and right spans of each
-    labelled hold-out task, and `agreement` with the current model on all hold-out tasks, which no model learns from.
+    """For the metrics of a new model with these `predictions`, of what the project is judged by: `holdout_counts`, the
+    gold, predicted and right marks of each labelled hold-out task, and `agreement` with the current model on all
+    hold-out tasks, which no model learns from.
     """
-    counts = {sentence.id: span_counts(sentence, spans[sentence.id]) for sentence in collected.holdout}
+    kind = main_kind(collected.kinds)
+    counted = {
+        sentence.id: counts(kind, sentence, predictions[sentence.id])
+        for sentence in collected.holdout
+        if sentence.marks(kind) is not None
+    }
     stop_set = {int(sentence.id): sentence for sentence in (*collected.holdout, *collected.holdout_pool)}
-    pairs: list[tuple[Sentence, list[Span], Sequence[Span]]] = []
+    rows: list[tuple[Sentence, Sequence[Mark], Sequence[Mark]]] = []
     current = session.get(Round, project.current_round_id) if project.current_round_id else None
     if current is not None and current.model_round_id is not None:
         known = select(Prediction).where(Prediction.round_id == current.id, Prediction.holdout)
         for row in session.scalars(known):
             sentence = stop_set.get(row.task_id)
             if sentence is not None and text_hash(sentence.text) == row.text_hash:
-                pairs.append((sentence, [Span(*span) for span in row.spans], spans[sentence.id]))
-    found = agreement(*zip(*pairs, strict=True)) if pairs else None
-    return {"holdout_counts": counts, "agreement": found.as_json() if found else None}
+                rows.append((sentence, from_json(row.spans), predictions[sentence.id]))
+    sentences, before, after = zip(*rows, strict=True) if rows else ((), (), ())
+    found = agreement(sentences, before, after, kind) if rows else None
+    return {"holdout_counts": counted, "agreement": found.as_json() if found else None}
 
 
 def present_curve(session: Session, project: Project) -> list[Round]:
@@ -43,8 +52,14 @@ def present_curve(session: Session, project: Project) -> list[Round]:
         .where(Round.project_id == project.id, Round.kind == "fit", Round.state.in_(["publishing", "done"]))
         .order_by(Round.number)
     ).all()
-    now = [fitted[-1].settings.get(name) for name in DECIDE_THE_MODEL] if fitted else []
-    return [this for this in fitted if [this.settings.get(name) for name in DECIDE_THE_MODEL] == now]
+    return [this for this in fitted if _decided(this) == _decided(fitted[-1])]
+
+
+def _decided(this: Round) -> list[Any]:
+    """What makes its F1 comparable with another round's: the settings that decide the model, and what F1 is of."""
+    kind = (this.metrics.get("evaluation") or {}).get("kind", "spans")
+    defaults = ProjectSettings.model_fields  # of settings that there were not yet when the round ran
+    return [kind, *(this.settings.get(name, defaults[name].default) for name in DECIDE_THE_MODEL)]
 
 
 def advice(rounds: Sequence[Round]) -> Advice | None:

@@ -3,21 +3,23 @@ both call them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from corpus import Sentence, Span
-from learning.metrics import Scores, span_scores
+from corpus import KINDS, Kind, Mark, Sentence
+from learning.metrics import Scores, main_kind, scores
 from learning.settings import ProjectSettings
 from learning.steps import OnStep, silently
 from learning.venue import Collected
 from taggers import Progress, Tagger, tagger_class
+from taggers.several import Several
 
 MIN_HOLDOUT_SENTENCES = 20
-"""Below this, or below MIN_HOLDOUT_SPANS, the hold-out says too little and cross-validation is used."""
+"""Below this, or below MIN_HOLDOUT_SPANS spans (choices, relations), the hold-out says too little and cross-validation
+is used."""
 MIN_HOLDOUT_SPANS = 10
 FOLDS = 3
 MIN_DEV_SENTENCES = 5
@@ -29,12 +31,26 @@ class Evaluation:
     """The scores of a model, and what they were measured on."""
 
     scores: Scores
+    """Of what the project is judged by: see `learning.metrics.main_kind`."""
     method: str
     """"hold-out", or "cross-validation" while the hold-out is too small."""
+    also: dict[Kind, Scores] = field(default_factory=dict)
+    """Of the other kinds of marks, on the same texts as far as they are labelled so."""
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain dicts and numbers."""
-        return {"method": self.method, **self.scores.as_json()}
+        """A round's metrics, as plain dicts and numbers."""
+        also = {kind: other.as_json() for kind, other in self.also.items()}
+        return {"evaluation": {"method": self.method, **self.scores.as_json()}, **({"also": also} if also else {})}
+
+
+def labelled_so(sentences: Sequence[Sentence], kind: Kind) -> list[Sentence]:
+    """Those of them in which somebody has labelled marks of this kind, if only none."""
+    return [sentence for sentence in sentences if sentence.marks(kind) is not None]
+
+
+def learnable(sentences: Sequence[Sentence], kinds: Collection[Kind]) -> tuple[Kind, ...]:
+    """Those kinds of marks of which there is something to learn, in the order in which they are found."""
+    return tuple(kind for kind in KINDS if kind in kinds and labelled_so(sentences, kind))
 
 
 def split_dev(
@@ -59,8 +75,56 @@ def fit(
     """A tagger of the kind that `settings` name, trained on `labelled`: from scratch, or from `start`, an earlier
     model, where they say so and that is of the same kind. It learns from `besides` too, but never stops by that."""
     kind = tagger_class(settings.tagger)
-    tagger = kind(kind.Options(**settings.tagger_options), seed=settings.seed)
     train, dev = split_dev(labelled, settings.dev_share if kind.uses_dev else 0.0, rng)
+    return _fitted([*train, *besides], dev, settings, on_step, start)
+
+
+def fit_kinds(
+    labelled: Sequence[Sentence],
+    kinds: Collection[Kind],
+    settings: ProjectSettings,
+    rng: np.random.Generator,
+    on_step: OnStep = silently,
+    start: Tagger | None = None,
+) -> Tagger:
+    """A model of all of these kinds of which something is labelled: the plain one of one kind, else `Several`, whose
+    parts stop by the same dev set. `start` as for `fit`.
+
+    Raises ValueError if nothing is labelled.
+    """
+    found = learnable(labelled, kinds)
+    earlier = start.parts if start else {}
+    if not found:
+        raise ValueError(f"nothing to learn from: no text has {' or '.join(kinds)} that somebody has labelled")
+    if len(found) == 1:
+        return fit(labelled_so(labelled, *found), settings.of(*found), rng, on_step, earlier.get(*found))
+    train, dev = split_dev(labelled, settings.dev_share, rng)
+    parts: dict[Kind, Tagger] = {}
+    for kind in found:
+        own = settings.of(kind)
+        stops = tagger_class(own.tagger).uses_dev and labelled_so(train, kind)
+        learns, tests = (train, dev) if stops else (labelled, [])
+        told = _for_kind(on_step, kind)
+        parts[kind] = _fitted(labelled_so(learns, kind), labelled_so(tests, kind), own, told, earlier.get(kind))
+    return Several.of(parts, seed=settings.seed)
+
+
+def _for_kind(on_step: OnStep, kind: Kind) -> OnStep:
+    def tell(step: str, **detail: Any) -> None:
+        on_step(step, **detail, kind=kind)
+
+    return tell
+
+
+def _fitted(
+    train: Sequence[Sentence],
+    dev: Sequence[Sentence],
+    settings: ProjectSettings,
+    on_step: OnStep,
+    start: Tagger | None,
+) -> Tagger:
+    kind = tagger_class(settings.tagger)
+    tagger = kind(kind.Options(**settings.tagger_options), seed=settings.seed)
 
     def on_progress(progress: Progress) -> None:
         on_step(
@@ -72,7 +136,7 @@ def fit(
 
     on_step("fit", epoch=0)
     warm = settings.warm_start and start is not None and tagger.goes_on_from(start)
-    tagger.fit([*train, *besides], dev, start=start if warm else None, on_progress=on_progress)
+    tagger.fit(train, dev, start=start if warm else None, on_progress=on_progress)
     return tagger
 
 
@@ -83,23 +147,43 @@ def evaluate(
     rng: np.random.Generator,
     on_step: OnStep = silently,
 ) -> Evaluation | None:
-    """Scores on the hold-out; on folds of all that is labelled while the hold-out is too small; None below that."""
-    holdout = collected.holdout
-    spans = sum(len(sentence.spans or ()) for sentence in holdout)
-    if len(holdout) >= MIN_HOLDOUT_SENTENCES and spans >= MIN_HOLDOUT_SPANS:
+    """Scores on the hold-out; on folds of all that is labelled while the hold-out is too small; None below that.
+
+    What counts is what is labelled of the kind that the project is judged by.
+    """
+    main = main_kind(collected.kinds)
+    holdout = labelled_so(collected.holdout, main)
+    marks = sum(len(sentence.marks(main) or ()) for sentence in holdout)
+    if len(holdout) >= MIN_HOLDOUT_SENTENCES and marks >= MIN_HOLDOUT_SPANS:
         on_step("evaluate")
         found = tagger.predict([sentence.unlabelled() for sentence in holdout])
-        return Evaluation(span_scores(holdout, found, rng), "hold-out")
-    everything = [*collected.labelled, *holdout]
+        return _evaluation(collected.kinds, "hold-out", holdout, found, rng)
+    everything = [*labelled_so(collected.labelled, main), *holdout]
     if len(everything) < 2 * FOLDS:
         return None
     tested: list[Sentence] = []
-    predicted: list[list[Span]] = []
+    predicted: list[list[Mark]] = []
     folds = np.array_split(rng.permutation(len(everything)), FOLDS)
     for number, fold in enumerate(folds):
         on_step("evaluate", fold=number + 1, folds=FOLDS)
         outside = set(fold.tolist())
-        partial = fit([s for i, s in enumerate(everything) if i not in outside], settings, rng)
+        partial = fit_kinds([s for i, s in enumerate(everything) if i not in outside], collected.kinds, settings, rng)
         tested += [everything[i] for i in fold]
         predicted += partial.predict([everything[i].unlabelled() for i in fold])
-    return Evaluation(span_scores(tested, predicted, rng), "cross-validation")
+    return _evaluation(collected.kinds, "cross-validation", tested, predicted, rng)
+
+
+def _evaluation(
+    kinds: Collection[Kind],
+    method: str,
+    tested: Sequence[Sentence],
+    predicted: Sequence[Sequence[Mark]],
+    rng: np.random.Generator,
+) -> Evaluation:
+    main = main_kind(kinds)
+    found: dict[Kind, Scores] = {}
+    for kind in (main, *(kind for kind in kinds if kind != main)):
+        of_kind = [i for i, sentence in enumerate(tested) if sentence.marks(kind) is not None]
+        if of_kind:
+            found[kind] = scores(kind, [tested[i] for i in of_kind], [predicted[i] for i in of_kind], rng)
+    return Evaluation(found.pop(main), method, found)

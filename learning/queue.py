@@ -1,22 +1,23 @@
-"""The end of a round: measure the pool, rank it, and mix the hold-out in."""
+"""The end of a round: measure the pool, rank it, and mix the hold-out in. A project with several kinds of marks has a
+model of each; they are asked one after the other, since relations stand between the spans that were found."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from corpus import Inference, Sentence, Span
-from learning.readers import Reader, Readers
+from corpus import KINDS, Kind, Mark, Sentence, kind_of
+from learning.measuring import Measuring, open_reader
+from learning.readers import Readers
 from learning.settings import ProjectSettings
 from learning.steps import OnStep, silently
 from learning.venue import Collected
-from strategies import STRATEGIES, Filter, Measured, Strategy, check, join, pool_filter, strategy
-from taggers import TAGGERS, Tagger, spans_of
+from strategies import STRATEGIES, check, pool_filter, strategy
+from taggers import TAGGERS, Tagger
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +26,19 @@ class Queued:
 
     id: str
     priority: float | None
+    """None for what was not ranked. Where several kinds of marks order the queue, 1 − the mean of its places by each,
+    as a share of the pool."""
     holdout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """What a round has to say: the queue of the unlabelled, and the spans of everything."""
+    """What a round has to say: the queue of the unlabelled, and the marks of everything."""
 
     queue: list[Queued]
     strategy: str
     """The one that ordered the queue: another than the settings' before the first training."""
-    predictions: dict[str, list[Span]] = field(default_factory=dict)
+    predictions: dict[str, list[Mark]] = field(default_factory=dict)
     note: str | None = None
     """What people should know about this order."""
 
@@ -48,18 +51,19 @@ def order(
     on_step: OnStep = silently,
     readers: Readers | None = None,
     successor: Tagger | None = None,
-    known: Mapping[str, list[Span]] | None = None,
+    known: Mapping[str, list[Mark]] | None = None,
 ) -> Ordered:
-    """Measure the pool with `tagger`, rank what the filter leaves of it, and mix the hold-out in at random; the spans
+    """Measure the pool with `tagger`, rank what the filter leaves of it, and mix the hold-out in at random; the marks
     are those of `successor` where another model is trained for use (Shelmanov et al. 2021, fig. 3), by id in `known`
     as far as it has given them already.
 
     Raises ValueError if the strategy or the filter needs what the tagger does not provide (after rolling back to
     another kind), or a model that is not within reach.
     """
-    measuring = _Measuring(collected, tagger, readers or Readers(settings), on_step)
-    queue = mix(_ranked(measuring, settings, None, rng), collected.holdout_pool, settings.holdout_share, rng)
-    return Ordered(queue, settings.strategy, measuring.predictions(successor or tagger, known or {}))
+    asking = _Asking(collected, settings, rng, on_step, readers or Readers(settings))
+    places = asking.all(tagger, successor or tagger, known or {})
+    queue = mix(places, collected.holdout_pool, settings.holdout_share, rng)
+    return Ordered(queue, settings.strategy, asking.found)
 
 
 def ranked(
@@ -71,8 +75,10 @@ def ranked(
     on_step: OnStep = silently,
     readers: Readers | None = None,
 ) -> list[Queued]:
-    """The pool in the strategy's order, of which `limit` sentences are to be labelled before the next. See `order`."""
-    return _ranked(_Measuring(collected, tagger, readers or Readers(settings), on_step), settings, limit, rng)
+    """The pool in the strategy's order by a model of one kind, of which `limit` sentences are to be labelled before the
+    next. See `order`."""
+    measuring = Measuring(collected, tagger, readers or Readers(settings), on_step, {})
+    return _ranked(measuring, settings, limit, rng)
 
 
 def cold_order(
@@ -90,7 +96,7 @@ def cold_order(
     readers = readers or Readers(settings)
     try:
         if STRATEGIES[name].reads != "tagger":
-            _open(readers, STRATEGIES[name].reads, collected, on_step)
+            open_reader(readers, STRATEGIES[name].reads, collected, on_step)
     except ValueError as error:
         if settings.cold_start != "auto" or name == settings.strategy:
             raise
@@ -98,7 +104,7 @@ def cold_order(
         name = "random"
     options = settings.strategy_options if name == settings.strategy else {}
     cold = settings.model_copy(update={"strategy": name, "strategy_options": options, "filter": None})
-    queue = _ranked(_Measuring(collected, None, readers, on_step), cold, None, rng)
+    queue = _ranked(Measuring(collected, None, readers, on_step, {}), cold, None, rng)
     return Ordered(mix(queue, collected.holdout_pool, settings.holdout_share, rng), name, note=note)
 
 
@@ -113,7 +119,7 @@ def cold_start(settings: ProjectSettings) -> str:
 
 
 def _ranked(
-    measuring: _Measuring, settings: ProjectSettings, limit: int | None, rng: np.random.Generator
+    measuring: Measuring, settings: ProjectSettings, limit: int | None, rng: np.random.Generator
 ) -> list[Queued]:
     chosen = strategy(settings.strategy, **settings.strategy_options)
     if measuring.tagger is not None:
@@ -121,7 +127,7 @@ def _ranked(
     kept = _filtered(measuring, settings, limit, rng)
     measured, labelled = measuring.of(chosen, kept)
     measuring.on_step("rank")
-    ranking = chosen.rank(measured, labelled, limit or _limit(settings, measured), rng)
+    ranking = chosen.rank(measured, labelled, limit or _limit(settings, measuring.pool, kept), rng)
     queue = [Queued(measuring.pool[kept[i]].id, float(ranking.priority[i])) for i in ranking.order]
     left = np.setdiff1d(np.arange(len(measuring.pool)), kept)
     return queue + [Queued(measuring.pool[i].id, None) for i in rng.permutation(left)]
@@ -146,80 +152,78 @@ def mix(
     return queue
 
 
-def _limit(settings: ProjectSettings, measured: Measured) -> int:
+def mean_places(rankings: Sequence[Sequence[Queued]], rng: np.random.Generator) -> list[Queued]:
+    """One order of several of the same texts: by the mean of a text's places, ties at random. See `Queued.priority`."""
+    if len(rankings) == 1:
+        return list(rankings[0])
+    ids = [queued.id for queued in rankings[0]]
+    places = [{queued.id: place for place, queued in enumerate(ranking)} for ranking in rankings]
+    mean_N = np.array([[place[id] for id in ids] for place in places], np.float64).mean(0)
+    order = np.lexsort((rng.random(len(ids)), mean_N))
+    return [Queued(ids[i], float(1 - mean_N[i] / len(ids))) for i in order]
+
+
+def _limit(settings: ProjectSettings, pool: Sequence[Sentence], kept: NDArray[np.int64]) -> int:
     """How many sentences to choose one by one: two rounds' worth, since a batch goes on being labelled while the next
     round trains."""
-    if settings.round_words is None or not measured.lengths.any():
+    lengths = np.array([len(pool[i]) for i in kept])
+    if settings.round_words is None or not lengths.any():
         return 2 * settings.round_size
-    return math.ceil(2 * settings.round_words / measured.lengths.mean())
+    return math.ceil(2 * settings.round_words / lengths.mean())
 
 
 def _filtered(
-    measuring: _Measuring, settings: ProjectSettings, limit: int | None, rng: np.random.Generator
+    measuring: Measuring, settings: ProjectSettings, limit: int | None, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Positions in the pool that the strategy chooses from: all of them where the filter would leave too few."""
     everything = np.arange(len(measuring.pool))
     if settings.filter is None:
         return everything
     measured, labelled = measuring.of(chosen := pool_filter(settings.filter, **settings.filter_options), everything)
-    classes = [frozenset(span.label for span in sentence.spans or ()) for sentence in measuring.collected.labelled]
+    classes = [frozenset(mark.label for mark in sentence.marks(measuring.kind) or ()) for sentence in measuring.learned]
     kept = chosen.keep(measured, labelled, classes, rng)
-    return kept if len(kept) >= (limit or _limit(settings, measured)) else everything
+    return kept if len(kept) >= (limit or _limit(settings, measuring.pool, everything)) else everything
 
 
-def _open(readers: Readers, reads: str, collected: Collected, on_step: OnStep) -> Reader:
-    """Adaptation may read every text but the hold-out's."""
-    return readers.open(reads, [*collected.labelled, *collected.pool], on_step)
+class _Asking:
+    """Asks the model of each kind of mark in turn: for the order of the pool, and for the marks of every text."""
 
+    def __init__(
+        self,
+        collected: Collected,
+        settings: ProjectSettings,
+        rng: np.random.Generator,
+        on_step: OnStep,
+        readers: Readers,
+    ) -> None:
+        self._collected, self._settings, self._rng, self._on_step = collected, settings, rng, on_step
+        self._readers = readers
+        self.found: dict[str, list[Mark]] = {}
+        """The marks of every text by its id, of the kinds that were asked for already."""
 
-class _Measuring:
-    """Maps `measure` over batches of the tagger or of a reader, keeping the tagger's spans by the way."""
+    def all(self, ranks: Tagger, tags: Tagger, known: Mapping[str, list[Mark]]) -> list[Queued]:
+        """The pool in the order of the models of `ranks`; `found` are the marks of those of `tags`."""
+        rankings = []
+        orders = self._ordering(ranks)
+        for kind in KINDS:
+            model = ranks.parts.get(kind) or tags.parts.get(kind)
+            if model is None:
+                continue
+            measuring = Measuring(self._collected, model, self._readers, self._on_step, self.found)
+            if kind in orders:
+                rankings.append(_ranked(measuring, self._settings.of(kind), None, self._rng))
+            if kind in tags.parts:
+                self._mark(measuring, tags.parts[kind], known)
+        return mean_places(rankings, self._rng)
 
-    def __init__(self, collected: Collected, tagger: Tagger | None, readers: Readers, on_step: OnStep) -> None:
-        self.collected = collected
-        self.pool = [sentence.unlabelled() for sentence in collected.pool]
-        self._labelled = [sentence.unlabelled() for sentence in collected.labelled]
-        self.tagger, self.on_step, self._readers = tagger, on_step, readers
-        self._spans: dict[str, list[Span]] = {}
+    def _ordering(self, ranks: Tagger) -> Sequence[Kind]:
+        """The kinds that order the queue, as far as there are models of them yet; one, if no model is looked at."""
+        kinds = [kind for kind in self._settings.ordering(self._collected.kinds) if kind in ranks.parts]
+        kinds = kinds or list(ranks.parts)
+        strategy_read = STRATEGIES[self._settings.strategy]
+        return kinds if strategy_read.reads == "tagger" and strategy_read.needs else kinds[:1]
 
-    def of(self, what: Strategy | Filter, positions: NDArray[np.int64]) -> tuple[Measured, Measured | None]:
-        """The sentences of the pool at `positions`, and the labelled ones if they are used."""
-        measured = self._measure(what, [self.pool[i] for i in positions], self.on_step)
-        return measured, self._measure(what, self._labelled, silently) if what.uses_labelled else None
-
-    def _measure(self, what: Strategy | Filter, sentences: Sequence[Sentence], on_step: OnStep) -> Measured:
-        if what.reads == "tagger" and not what.needs:
-            return Measured(np.zeros(len(sentences)), np.array([len(s) for s in sentences], np.int64))
-        done = 0
-        on_step("measure", done=0, of=len(sentences))
-
-        def batches() -> Iterator[tuple[Inference, NDArray[Any]]]:
-            nonlocal done
-            for batch in self._infer(what, sentences):
-                done += len(batch.indices)
-                on_step("measure", done=done, of=len(sentences))
-                yield batch, what.measure(batch)
-
-        return join(batches(), len(sentences))
-
-    def _infer(self, what: Strategy | Filter, sentences: Sequence[Sentence]) -> Iterator[Inference]:
-        if what.reads != "tagger":
-            yield from _open(self._readers, what.reads, self.collected, self.on_step).infer(sentences)
-            return
-        assert self.tagger is not None
-        passes, dropout = (what.passes, what.dropout) if isinstance(what, Strategy) else (0, None)
-        for batch in self.tagger.infer(sentences, passes=passes, dropout=dropout):
-            for i, spans in zip(batch.indices, spans_of(batch, sentences), strict=True):
-                self._spans[sentences[i].id] = spans
-            yield batch
-
-    def predictions(self, tagger: Tagger, known: Mapping[str, list[Span]]) -> dict[str, list[Span]]:
-        """The tagger's spans of every sentence, those that were not measured too."""
-        if tagger is self.tagger:
-            known = self._spans
-        others = [*self.collected.holdout, *self.collected.holdout_pool]
-        everything = [*self.pool, *self._labelled, *(sentence.unlabelled() for sentence in others)]
-        missing = [sentence for sentence in everything if sentence.id not in known]
-        self.on_step("tag", of=len(missing))
-        found = zip(missing, tagger.predict(missing), strict=True)
-        return {**known} | {sentence.id: spans for sentence, spans in found}
+    def _mark(self, measuring: Measuring, tagger: Tagger, known: Mapping[str, list[Mark]]) -> None:
+        own = {id: [mark for mark in marks if kind_of(mark) == tagger.kind] for id, marks in known.items()}
+        for id, marks in measuring.predictions(tagger, own).items():
+            self.found[id] = [*self.found.get(id, []), *marks]

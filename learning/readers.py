@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from corpus import Inference, Sentence
-from learning.settings import ProjectSettings
+from learning.settings import MODELS, ProjectSettings
 from learning.steps import OnStep, silently
 from taggers import TAGGERS
 
@@ -62,20 +62,21 @@ class Readers:
         return MaskedLanguageModel.load(name, seed=self.settings.seed)
 
     def for_fitting(self, sentences: Sequence[Sentence], on_step: OnStep = silently) -> ProjectSettings:
-        """The settings to train with: where they say `adapt`, the encoder of the tagger, and of the acquisition model
-        if that starts from the same one, is the adapted one."""
+        """The settings to train with: where they say `adapt`, the encoder of the tagger, and of the other models that
+        start from the same one, is the adapted one."""
         if not self.settings.adapt:
             return self.settings
         adapted = {"encoder": str(self._adapted(sentences, on_step))}
-        options = {"tagger_options": {**self.settings.tagger_options, **adapted}}
-        ranks = self.settings.acquisition
-        if ranks is not None and TAGGERS[ranks].encoder and _encoder(self.settings.ranking) == self._pretrained:
-            options["acquisition_options"] = {**self.settings.acquisition_options, **adapted}
-        return self.settings.model_copy(update=options)
+        changes = {}
+        for model, options in (*MODELS.values(), ("acquisition", "acquisition_options")):
+            name, given = getattr(self.settings, model), getattr(self.settings, options)
+            if name is not None and TAGGERS[name].encoder and _encoder(name, given) == self._pretrained:
+                changes[options] = {**given, **adapted}
+        return self.settings.model_copy(update=changes)
 
     @property
     def _pretrained(self) -> str:
-        return _encoder(self.settings)
+        return _encoder(self.settings.tagger, self.settings.tagger_options)
 
     def _adapted(self, sentences: Sequence[Sentence], on_step: OnStep) -> Path:
         """The folder of the adapted encoder, made if it is not there yet."""
@@ -91,8 +92,8 @@ class Readers:
         return kept
 
 
-def _encoder(settings: ProjectSettings) -> str:
+def _encoder(tagger: str, options: Mapping[str, Any]) -> str:
     """The pre-trained encoder of a tagger, by name; the packaged one of a tagger that has none."""
     from taggers.encoders import PACKAGED
 
-    return str(settings.tagger_options.get("encoder") or PACKAGED) if TAGGERS[settings.tagger].encoder else PACKAGED
+    return str(options.get("encoder") or PACKAGED) if TAGGERS[tagger].encoder else PACKAGED

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import numpy as np
 from sqlalchemy import select
 
-from corpus import Sentence
+from corpus import Kind, Sentence
 from learning.batches import annotated
 from learning.database import Database, Project, Round
+from learning.metrics import main_kind
 from learning.saving import Saving, saving, trained_words
 from learning.settings import ProjectSettings
 from learning.suspects import MIN_LABELLED, suspects
@@ -44,10 +45,11 @@ def look_closer(db: Database, round_id: int, collect: Callable[[], Collected], s
         for sentences in (collected.labelled, [*collected.labelled, *collected.holdout])
     )
     with _logged(this, "label errors could not be sought"):
-        _seek_suspects(db, this, everything, rng)
+        _seek_suspects(db, this, everything, collected.kinds, rng)
     if settings.strategy != "random" and not _somebody_waits(db):
         with _logged(this, "the saving could not be estimated"):
-            _estimate_saving(db, this, labelled, collected.holdout, settings, rng)
+            kind = main_kind(collected.kinds)
+            _estimate_saving(db, this, labelled, collected.holdout, settings.of(kind), rng, kind)
 
 
 @contextmanager
@@ -58,10 +60,12 @@ def _logged(this: Round, what: str) -> Iterator[None]:
         log.exception("project %s, round %s: %s", this.project_id, this.number, what)
 
 
-def _seek_suspects(db: Database, this: Round, labelled: Sequence[Sentence], rng: np.random.Generator) -> None:
+def _seek_suspects(
+    db: Database, this: Round, labelled: Sequence[Sentence], kinds: Sequence[Kind], rng: np.random.Generator
+) -> None:
     if len(labelled) < MIN_LABELLED:
         return
-    found = suspects(labelled, rng).as_json(this.version)
+    found = suspects(labelled, rng, kinds).as_json(this.version)
     with db.write() as session:
         session.get_one(Project, this.project_id).suspects = found
 
@@ -73,10 +77,11 @@ def _estimate_saving(
     holdout: Sequence[Sentence],
     settings: ProjectSettings,
     rng: np.random.Generator,
+    kind: Kind,
 ) -> None:
     words = sum(len(sentence) for sentence in labelled)
-    seconds = this.metrics["seconds"].get("fit", 0.0) * trained_words(labelled, holdout) / max(words, 1)
-    found: Saving | None = saving(labelled, holdout, settings, rng) if seconds <= MOST_SECONDS else None
+    seconds = this.metrics["seconds"].get("fit", 0.0) * trained_words(labelled, holdout, kind) / max(words, 1)
+    found: Saving | None = saving(labelled, holdout, settings, rng, kind) if seconds <= MOST_SECONDS else None
     if found is not None:
         with db.write() as session:
             reviewed = session.get_one(Round, this.id)

@@ -14,15 +14,15 @@ import numpy as np
 from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from corpus import Span
 from learning import batches, history
 from learning.database import Base, Database, Prediction, Project, Round, Simulation, now, text_hash
 from learning.intake import check_triggers, mark_due
+from learning.marks import as_json, from_json
 from learning.models import ModelStore
 from learning.queue import Ordered, cold_order, order
 from learning.readers import Readers
 from learning.settings import ProjectSettings
-from learning.training import Model, known_spans, model_of
+from learning.training import Model, known_marks, model_of
 from learning.venue import Collected, Venue
 
 HEARTBEAT_LIMIT = timedelta(seconds=60)
@@ -86,15 +86,17 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
     on_step = _Recorder(db, round_id)
     on_step("collect")
     collected = venue.collect()
+    settings.check_for(collected.kinds)
     rng = np.random.default_rng([settings.seed, this.number])
-    readers = Readers(settings, models.shelf(this.project_id))
+    of_project = settings.of(*collected.kinds) if len(collected.kinds) == 1 else settings
+    readers = Readers(of_project, models.shelf(this.project_id))
     model = model_of(db, models, this, collected, readers, rng, on_step)
     if model is None:
         kind, ordered = "cold start", cold_order(collected, settings, rng, on_step, readers)
     else:
         kind, known = model.kind, {}
         if model.ranks is not model.tags:
-            known = known_spans(db, this, model, collected)
+            known = known_marks(db, this, model, collected)
         ordered = order(model.ranks, collected, settings, rng, on_step, readers, model.tags, known)
     on_step("store")
     with db.read() as session:
@@ -115,7 +117,8 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
             project = session.get_one(Project, this.project_id)
             metrics |= history.compared(session, project, collected, ordered.predictions)
         elif model:  # the model is an earlier round's, and so are its scores
-            metrics["evaluation"] = session.get_one(Round, model.round_id).metrics.get("evaluation")
+            earlier = session.get_one(Round, model.round_id).metrics
+            metrics |= {name: earlier.get(name) for name in ("evaluation", "also") if name in earlier}
         if kind == "acquisition":
             mark_due(session.get_one(Project, this.project_id), "successor", this.reason)
         _store_predictions(session, round_id, collected, ordered)
@@ -135,7 +138,7 @@ def publish(db: Database, models: ModelStore, round_id: int, venue: Venue, setti
     venue.publish(
         this.version,
         [str(row.task_id) for row in queued],
-        {str(row.task_id): [Span(*span) for span in row.spans] for row in rows},
+        {str(row.task_id): from_json(row.spans) for row in rows},
     )
     with db.write() as session:
         project = session.get_one(Project, this.project_id)
@@ -316,14 +319,13 @@ def _store_predictions(session: Session, round_id: int, collected: Collected, or
     rows = []
     for sentence in collected.sentences():
         position, queued = place.get(sentence.id, (None, None))
-        spans = [[s.start, s.end, s.label, s.confidence] for s in ordered.predictions.get(sentence.id, [])]
         rows.append(
             {
                 "round_id": round_id,
                 "task_id": int(sentence.id),
                 "text_hash": text_hash(sentence.text),
                 "words": len(sentence),
-                "spans": spans,
+                "spans": as_json(ordered.predictions.get(sentence.id, [])),
                 "position": position,
                 "priority": queued.priority if queued and np.isfinite(queued.priority or 0) else None,
                 "holdout": sentence.id in held_out,
@@ -343,7 +345,7 @@ def _metrics(collected: Collected, model: Model | None, ordered: Ordered, reader
         "holdout_sentences": len(collected.holdout),
         "labelled_words": sum(len(sentence) for sentence in labelled),
         "pool_sentences": len(collected.pool) + len(collected.holdout_pool),
-        "evaluation": model.evaluation.as_json() if model and model.evaluation else None,
+        **(model.evaluation.as_json() if model and model.evaluation else {"evaluation": None}),
         **({"adaptation": readers.adaptation} if readers.adaptation else {}),
     }
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from corpus import Sentence, Span
+from corpus import Kind, Mark, Sentence
 from learning.curve import least_squares, restlessness
-from learning.loop import fit
-from learning.metrics import span_counts
+from learning.loop import fit, labelled_so
+from learning.metrics import counts
 from learning.settings import ProjectSettings
 from taggers import Tagger
 
 Floats = NDArray[np.float64]
 
 MIN_HOLDOUT_SENTENCES = 100
-"""Labelled hold-out tasks, and MIN_HOLDOUT_SPANS in them, below which no estimate is tried."""
-MIN_HOLDOUT_SPANS = 50
+"""Labelled hold-out tasks, and MIN_HOLDOUT_MARKS in them, below which no estimate is tried."""
+MIN_HOLDOUT_MARKS = 50
 FOLDS = 5
 PARTS = np.geomspace(0.18, 2, 8)
 """Words of the ordered trainings, as a share of those of a random one."""
@@ -58,19 +58,26 @@ class Saving:
         return {"text": self.text, **asdict(self)}
 
 
-def trained_words(labelled: Sequence[Sentence], holdout: Sequence[Sentence]) -> float:
+def trained_words(labelled: Sequence[Sentence], holdout: Sequence[Sentence], kind: Kind = "spans") -> float:
     """How many words `saving` would train on in all its trainings, to tell what it would cost; 0 where it is None."""
-    parts = _parts(labelled, holdout)
+    labelled, holdout = labelled_so(labelled, kind), labelled_so(holdout, kind)
+    parts = _parts(labelled, holdout, kind)
     return (FOLDS - 1) * _words(holdout) + sum(_words(part) for part in parts) if parts else 0.0
 
 
 def saving(
-    labelled: Sequence[Sentence], holdout: Sequence[Sentence], settings: ProjectSettings, rng: np.random.Generator
+    labelled: Sequence[Sentence],
+    holdout: Sequence[Sentence],
+    settings: ProjectSettings,
+    rng: np.random.Generator,
+    kind: Kind = "spans",
 ) -> Saving | None:
     """How many words the strategy's order needs for what random order brings, as a share saved; None if too little is
     labelled.
 
     labelled: what the strategy chose, in the order it was labelled. holdout: a random sample of all tasks, labelled.
+    kind: what the taggers find; settings: with the tagger that finds it (`ProjectSettings.of`). Relations are sought
+    between the entities that people marked.
     Random order: taggers with the project's settings, each trained on all but one of FOLDS parts of the hold-out and
     tested on that part. The strategy's: taggers trained on the first labelled texts, on PARTS as many words, tested on
     the whole hold-out; through their F1 goes the power law of `learning.curve`, and where it reaches random order's
@@ -83,13 +90,14 @@ def saving(
     gone is not in the interval. All trainings start from scratch, also where rounds start warm. Labels that changed
     since count at the time of the change. The result is cut off at the shortest and longest ordered training.
     """
-    parts = _parts(labelled, holdout)
+    labelled, holdout = labelled_so(labelled, kind), labelled_so(holdout, kind)
+    parts = _parts(labelled, holdout, kind)
     if not parts:
         return None
     random_words = _words(holdout) * (FOLDS - 1) / FOLDS
     found = [_crossed(holdout, settings, rng), *(_found(fit(part, settings, rng), holdout) for part in parts)]
     counts_TN3 = np.array(
-        [[span_counts(*pair) for pair in zip(holdout, spans, strict=True)] for spans in found], dtype=np.float64
+        [[counts(kind, *pair) for pair in zip(holdout, marks, strict=True)] for marks in found], dtype=np.float64
     )
     words_P = np.array([_words(part) for part in parts], dtype=np.float64)
     N = len(holdout)
@@ -107,10 +115,10 @@ def saving(
     return Saving(share, min(low, share), max(high, share), round(random_words), float(f1_T[0, 0]))
 
 
-def _parts(labelled: Sequence[Sentence], holdout: Sequence[Sentence]) -> list[list[Sentence]]:
+def _parts(labelled: Sequence[Sentence], holdout: Sequence[Sentence], kind: Kind) -> list[list[Sentence]]:
     """The beginnings of what the strategy chose that are trained on; none if there is too little of either."""
-    spans = sum(len(sentence.spans or ()) for sentence in holdout)
-    if len(holdout) < MIN_HOLDOUT_SENTENCES or spans < MIN_HOLDOUT_SPANS:
+    marks = sum(len(sentence.marks(kind) or ()) for sentence in holdout)
+    if len(holdout) < MIN_HOLDOUT_SENTENCES or marks < MIN_HOLDOUT_MARKS:
         return []
     words = np.cumsum([0, *(len(sentence) for sentence in labelled)])
     wanted = [part * _words(holdout) * (FOLDS - 1) / FOLDS for part in PARTS]
@@ -118,23 +126,28 @@ def _parts(labelled: Sequence[Sentence], holdout: Sequence[Sentence]) -> list[li
     return [list(labelled[:size]) for size in sizes] if len(set(sizes)) >= MIN_PARTS else []
 
 
-def _crossed(holdout: Sequence[Sentence], settings: ProjectSettings, rng: np.random.Generator) -> list[list[Span]]:
-    """The hold-out's spans, each by a tagger that was trained on other parts of it."""
-    spans: list[list[Span]] = [[] for _ in holdout]
+def _crossed(holdout: Sequence[Sentence], settings: ProjectSettings, rng: np.random.Generator) -> list[list[Mark]]:
+    """The hold-out's marks, each by a tagger that was trained on other parts of it."""
+    marks: list[list[Mark]] = [[] for _ in holdout]
     for fold in np.array_split(rng.permutation(len(holdout)), FOLDS):
         outside = set(fold.tolist())
         tagger = fit([sentence for i, sentence in enumerate(holdout) if i not in outside], settings, rng)
         for i, found in zip(fold, _found(tagger, [holdout[i] for i in fold]), strict=True):
-            spans[i] = found
-    return spans
+            marks[i] = found
+    return marks
 
 
-def _found(tagger: Tagger, sentences: Sequence[Sentence]) -> list[list[Span]]:
-    return tagger.predict([sentence.unlabelled() for sentence in sentences])
+def _found(tagger: Tagger, sentences: Sequence[Sentence]) -> list[list[Mark]]:
+    def bare(sentence: Sentence) -> Sentence:
+        if tagger.kind != "relations" or sentence.entities is not None:
+            return sentence.unlabelled()
+        return replace(sentence.unlabelled(), entities=sentence.spans)
+
+    return tagger.predict([bare(sentence) for sentence in sentences])
 
 
 def _f1(counts_TD3: Floats) -> Floats:
-    """(D, T): F1 of gold, predicted and right spans."""
+    """(D, T): F1 of gold, predicted and right marks."""
     return (2 * counts_TD3[..., 2] / np.maximum(counts_TD3[..., 0] + counts_TD3[..., 1], 1)).T
 
 

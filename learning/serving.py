@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
-from corpus import Sentence, Span
+from corpus import Mark, Sentence
 from learning.database import Base, Prediction, Project, Round, text_hash
 from learning.fallback import model_or_older
 from learning.intake import CHUNK, NAMED, names
+from learning.marks import from_json
+from learning.metrics import main_kind
 from learning.workspace import Workspace
-from taggers import spans_of
+from taggers.several import Several
 
 UNTRAINED = "untrained"
 """The version of answers given before any round is done."""
@@ -37,11 +39,12 @@ class Current:
 class Answer:
     """What is known of one sentence under the current version."""
 
-    spans: list[Span]
+    marks: list[Mark]
     position: int | None
     """Place in the current queue; None if it is not queued."""
     sureness: float
-    """exp(log P(y*|x) / n) in [0, 1], the geometric mean per word; 1 if labelled already, 0 before there is a model."""
+    """exp(log P(y*|x) / n) in [0, 1], the geometric mean per word, or other decision, of the kind of mark that the
+    project is judged by; 1 if labelled already, 0 before there is a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +85,15 @@ def current_version(session: Session, project: Project) -> str:
 
 
 def answer(workspace: Workspace, current: Current, texts: Sequence[tuple[int, str]]) -> Answers:
-    """Spans and queue places of texts, each given after its task's id."""
+    """Marks and queue places of texts, each given after its task's id."""
     if current.round_id is None:
         return Answers(current.version, 0, [Answer([], None, 0.0) for _ in texts])
     with workspace.db.read() as session:
         known: dict[tuple[int, str], Answer] = {}
         for first in range(0, len(texts), CHUNK):
             asked = {"round": current.round_id, "tasks": [id for id, _ in texts[first : first + CHUNK]]}
-            for id, hash, spans, position in session.execute(_STORED, asked):
-                known[id, hash] = Answer([Span(*span) for span in spans], position, 1.0)
+            for id, hash, marks, position in session.execute(_STORED, asked):
+                known[id, hash] = Answer(from_json(marks), position, 1.0)
         queued = any(stored.position is not None for stored in known.values())
         length = queue_length(workspace, session, current.round_id) if queued else 0
     items = [known.get((id, text_hash(text))) for id, text in texts]
@@ -115,9 +118,16 @@ def _infer(workspace: Workspace, current: Current, sentences: Sequence[Sentence]
     tagger = model_or_older(workspace.db, workspace.models, current.project.id, current.model)
     if tagger is None:
         return answers
-    for batch in tagger.infer(sentences):
-        for row, spans in enumerate(spans_of(batch, sentences)):
-            words = max(1, int(batch.lengths[row]))
-            sureness = math.exp(min(0.0, float(batch.log_prob_B[row]) / words))
-            answers[batch.indices[row]] = Answer(spans, None, sureness)
-    return answers
+    main = main_kind(tagger.parts)
+    found: list[list[Mark]] = [[] for _ in sentences]
+    sureness = [0.0] * len(sentences)
+    for kind, part in tagger.parts.items():
+        ready = Several.ready(kind, sentences, found)
+        for batch in part.infer(ready):
+            for row, marks in enumerate(part.marks(batch, ready)):
+                i = batch.indices[row]
+                found[i] = [*found[i], *marks]
+                if kind == main:
+                    decisions = max(1, int(batch.lengths[row]))
+                    sureness[i] = math.exp(min(0.0, float(batch.log_prob_B[row]) / decisions))
+    return [Answer(marks, None, sure) for marks, sure in zip(found, sureness, strict=True)]

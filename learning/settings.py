@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +11,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from strategies import STRATEGIES, check, pool_filter, strategy
+from corpus import KINDS, Kind
+from strategies import STRATEGIES, Strategy, check, pool_filter, strategy
 from taggers import TAGGERS
 
-DECIDE_THE_MODEL = ("tagger", "tagger_options", "warm_start", "adapt", "control", "dev_share", "seed")
+MODELS: dict[Kind, tuple[str, str]] = {
+    "spans": ("tagger", "tagger_options"),
+    "choices": ("classifier", "classifier_options"),
+    "relations": ("relation_classifier", "relation_options"),
+}
+"""The settings that name the model of each kind of mark, and its options."""
+DECIDE_THE_MODEL = (
+    *(setting for model in MODELS.values() for setting in model),
+    *("warm_start", "adapt", "control", "dev_share", "seed"),
+)
 """Settings that make another model of the same labels: it is trained anew, and begins another learning curve."""
 
 
@@ -23,8 +34,14 @@ class ProjectSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tagger: str = Field("auto", description="The model that learns: see *Taggers*.")
+    tagger: str = Field("auto", description="The model that learns spans: see *Taggers*.")
     tagger_options: dict[str, Any] = Field({}, description='Options of the tagger, e.g. `{"epochs": 5}`.')
+    classifier: str = Field("transformer-classifier", description="The model that learns choices: see *Taggers*.")
+    classifier_options: dict[str, Any] = Field({}, description="Options of that model.")
+    relation_classifier: str = Field(
+        "relation-classifier", description="The model that learns relations between spans: see *Taggers*."
+    )
+    relation_options: dict[str, Any] = Field({}, description="Options of that model.")
     acquisition: str | None = Field(
         None, description="The model that ranks, where it is another than `TAGGER`, which then only tags: a fast one."
     )
@@ -34,6 +51,11 @@ class ProjectSettings(BaseModel):
     )
     strategy: str = Field("mnlp", description="What to label next: see *How the order is made*.")
     strategy_options: dict[str, Any] = Field({}, description='Options of the strategy, e.g. `{"total": true}`.')
+    queue_by: Literal["all", "spans", "choices", "relations"] = Field(
+        "all",
+        description="What the strategy looks at where a project has several of these: `all` is the mean of the places "
+        "that a text has by each.",
+    )
     filter: str | None = Field(
         None, description="What the strategy chooses from, in large pools: `ups` or `anchors` (default: everything)."
     )
@@ -72,20 +94,20 @@ class ProjectSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fit_together(self) -> ProjectSettings:
-        """Refuse unknown names, and a strategy that needs what the tagger does not provide."""
-        name = self.ranking.tagger
-        for known in (self.tagger, name):
-            if known not in TAGGERS:
-                raise ValueError(f"unknown tagger {known!r}; known: {', '.join(sorted(TAGGERS))}")
-        tagger, ranks, chosen = TAGGERS[self.tagger], TAGGERS[name], strategy(self.strategy, **self.strategy_options)
-        check(chosen, ranks.provides)
-        if chosen.dropout is not None and chosen.dropout not in ranks.dropouts:
-            raise ValueError(f"tagger {name!r} has no dropout {chosen.dropout!r}; it has: {', '.join(ranks.dropouts)}")
-        if self.filter is not None:
-            check(pool_filter(self.filter, **self.filter_options), ranks.provides)
+        """Refuse unknown names, and a strategy that needs what none of the models provides: see `check_for`."""
+        for name in (self.tagger, self.classifier, self.relation_classifier, self.ranking.tagger):
+            if name not in TAGGERS:
+                raise ValueError(f"unknown tagger {name!r}; known: {', '.join(sorted(TAGGERS))}")
+        _check_kind("classifier", self.classifier, "choices")
+        _check_kind("relation_classifier", self.relation_classifier, "relations")
+        of_one = TAGGERS[self.tagger].kind
+        faults = [self.of(kind)._misfit() for kind in (KINDS if of_one == "spans" else [of_one])]
+        if all(faults):
+            raise ValueError(faults[0])
         cold = ["auto", "random", *(name for name, kind in STRATEGIES.items() if kind.reads != "tagger")]
         if self.cold_start not in cold:
             raise ValueError(f"cold_start {self.cold_start!r} needs a model first; choose one of: {', '.join(cold)}")
+        tagger, ranks = TAGGERS[self.tagger], TAGGERS[self.ranking.tagger]
         if self.warm_start and not (tagger.warm_starts or ranks.warm_starts):
             having = ", ".join(name for name, entry in TAGGERS.items() if entry.warm_starts)
             raise ValueError(f"warm_start: tagger {self.tagger!r} learns from scratch each time; those can: {having}")
@@ -94,6 +116,17 @@ class ProjectSettings(BaseModel):
             raise ValueError(f"adapt: tagger {self.tagger!r} has no encoder that could read; those have one: {having}")
         return self
 
+    def of(self, kind: Kind) -> ProjectSettings:
+        """The settings of one kind of mark alone: `tagger` is the model that learns it, and `acquisition` another model
+        of that kind, or none. What is of one kind already stays as it is."""
+        changes: dict[str, Any] = {}
+        if TAGGERS[self.tagger].kind != kind:
+            name, options = MODELS[kind]
+            changes |= {"tagger": getattr(self, name), "tagger_options": getattr(self, options)}
+        if self.acquisition is not None and TAGGERS[self.acquisition].kind != kind:
+            changes |= {"acquisition": None, "acquisition_options": {}}
+        return self.model_copy(update=changes) if changes else self
+
     @property
     def ranking(self) -> ProjectSettings:
         """The settings of the model that ranks: these, or where `acquisition` is set the same with that as tagger."""
@@ -101,6 +134,47 @@ class ProjectSettings(BaseModel):
             return self
         ranks = {"tagger": self.acquisition, "tagger_options": self.acquisition_options}
         return self.model_copy(update={**ranks, "acquisition": None, "acquisition_options": {}})
+
+    def ordering(self, kinds: Sequence[Kind]) -> tuple[Kind, ...]:
+        """Those of a project's kinds of marks that order its queue. Raises ValueError if it has not what is asked for;
+        where there is but one, it does."""
+        if len(kinds) < 2 or self.queue_by == "all":
+            return tuple(kinds)
+        if self.queue_by not in kinds:
+            raise ValueError(f"queue_by: this project has no {self.queue_by}; take 'all' or one of: {', '.join(kinds)}")
+        return (self.queue_by,)
+
+    def check_for(self, kinds: Sequence[Kind]) -> None:
+        """Raise ValueError, in words, if in a live project with these kinds of marks a model that orders the queue does
+        not provide what the strategy or the filter needs."""
+        for kind in self.ordering(kinds):
+            fault = self.of(kind)._misfit()
+            if fault is None and kind == "relations" and "per_text" in self._strategy().needs:
+                fault = (
+                    f"{self.strategy!r} is for one decision a text, and relations are decided for every pair of its "
+                    "entities: take 'bald', or 'power-bald' for batches"
+                )
+            if fault is not None:
+                others = ", ".join(other for other in kinds if other != kind)
+                raise ValueError(f"the queue by {kind}: {fault}; or set queue_by to: {others}" if others else fault)
+
+    def _strategy(self) -> Strategy:
+        return strategy(self.strategy, **self.strategy_options)
+
+    def _misfit(self) -> str | None:
+        """What the strategy or the filter needs and the model that ranks does not have, in words."""
+        name = self.ranking.tagger
+        ranks = TAGGERS[name]
+        try:
+            chosen = self._strategy()
+            check(chosen, ranks.provides)
+            if self.filter is not None:
+                check(pool_filter(self.filter, **self.filter_options), ranks.provides)
+        except ValueError as error:
+            return str(error)
+        if chosen.dropout is not None and chosen.dropout not in ranks.dropouts:
+            return f"tagger {name!r} has no dropout {chosen.dropout!r}; it has: {', '.join(ranks.dropouts)}"
+        return None
 
     def fills_a_round(self, tasks: int, words: int) -> bool:
         """Whether so many newly annotated tasks, with so many words, start a round."""
@@ -156,10 +230,20 @@ class Settings(ProjectSettings, BaseSettings):
             raise ValueError("BASIC_AUTH_PASS: only ASCII characters arrive unchanged by basic authentication")
         return self
 
-    def in_force(self, extra_params: dict[str, Any] | None) -> tuple[ProjectSettings, str | None]:
-        """A project's settings, and None; or, where they no longer fit, these defaults and what is wrong."""
+    @model_validator(mode="after")
+    def _tags(self) -> Settings:
+        _check_kind("tagger", self.tagger, "spans")
+        return self
+
+    def in_force(
+        self, extra_params: dict[str, Any] | None, kinds_by: Callable[[str | None], Sequence[Kind]] = lambda control: ()
+    ) -> tuple[ProjectSettings, str | None]:
+        """A project's settings, and None; or, where they no longer fit, these defaults and what is wrong. `kinds_by`
+        tells by `control` which kinds of marks the project has, for which they must fit too."""
         try:
-            return self.for_project(extra_params), None
+            settings = self.for_project(extra_params)
+            settings.check_for(kinds_by(settings.control))
+            return settings, None
         except ValueError as error:
             return self, f"{error}; until this is mended the backend's own settings are used"
 
@@ -170,19 +254,32 @@ class Settings(ProjectSettings, BaseSettings):
         """
         defaults = {name: getattr(self, name) for name in ProjectSettings.model_fields}
         extra = as_dict(extra_params)
-        for kind in ("tagger", "acquisition", "strategy", "filter"):
-            if extra.get(kind, defaults[kind]) != defaults[kind]:
-                defaults[f"{kind}_options"] = {}  # options belong to the one they were set for
+        others = ((name, f"{name}_options") for name in ("acquisition", "strategy", "filter"))
+        for name, options in (*MODELS.values(), *others):
+            if extra.get(name, defaults[name]) != defaults[name]:
+                defaults[options] = {}  # options belong to the one they were set for
         try:
-            return _checked(json.dumps({**defaults, **extra}))
-        except ValidationError as error:
-            raise ValueError(f"extra parameters of the connection: {in_words(error)}") from None
+            made = _checked(json.dumps({**defaults, **extra}))
+            _check_kind("tagger", made.tagger, "spans")
+        except ValueError as error:
+            fault = in_words(error) if isinstance(error, ValidationError) else error
+            raise ValueError(f"extra parameters of the connection: {fault}") from None
+        return made
 
 
 @lru_cache(maxsize=256)
 def _checked(told: str) -> ProjectSettings:
     """The settings that a JSON object names: every request asks for the same few, and checking them takes long."""
     return ProjectSettings(**json.loads(told))
+
+
+def _check_kind(setting: str, name: str, kind: Kind) -> None:
+    """Raise ValueError if the model that a setting names finds something else."""
+    found = TAGGERS[name].kind
+    if found != kind:
+        having = ", ".join(name for name, entry in TAGGERS.items() if entry.kind == kind)
+        other = MODELS[found][0]
+        raise ValueError(f"{setting}: {name!r} learns {found} (set {other} to it); for {kind} take: {having}")
 
 
 def in_words(error: ValidationError) -> str:

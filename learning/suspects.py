@@ -1,4 +1,4 @@
-"""Suspected label errors: words whose given label a model that never saw their text finds improbable."""
+"""Suspected label errors: words and texts whose given label a model that never saw them finds improbable."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corpus import Sentence, Span
+from corpus import Kind, Sentence, Span
 from corpus.tags import split_tag
-from learning.advice import word_labels
+from learning.agreement import word_labels
+from learning.doubtful_choices import doubtful_choices, single
 from taggers import spans_of, tagger_class
 
 MIN_LABELLED = 50
@@ -20,6 +21,8 @@ MOST_CHECKED = 5_000
 """Only the newest so many sentences are checked: half a minute."""
 MOST_SHOWN = 50
 TEXT_SHOWN = 2_000
+RELATIONS = "Relations are not checked."
+SEVERAL = "Choices are checked only in projects in which every text has exactly one."
 TAGGER = "crf"
 """Whatever the project's tagger is: it learns a fold in seconds, and other mistakes than the project's are welcome."""
 
@@ -37,8 +40,17 @@ class SuspectWord:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectChoice:
+    """The label of a whole text that is doubted; `confidence` as of a word."""
+
+    given: str
+    suggested: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
-    """A labelled text with doubtful words."""
+    """A labelled text with doubtful words, or with a doubtful choice."""
 
     task: str
     text: str
@@ -46,24 +58,66 @@ class Suspect:
     suggested: tuple[Span, ...]
     """What the model marks in the whole text."""
     words: tuple[SuspectWord, ...]
+    choice: SuspectChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """The most doubtful texts, the worst first."""
+    """The most doubtful texts, the worst first: those with doubtful words, then those with a doubtful choice."""
 
     checked: int
     """Sentences looked at."""
     items: tuple[Suspect, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was not looked at."""
 
     def as_json(self, version: str) -> dict[str, Any]:
         """The same as plain values, with the version of the round whose labels were checked. Of a text, the first
         TEXT_SHOWN characters."""
-        return {"version": version, "checked": self.checked, "items": [_as_json(item) for item in self.items]}
+        items = [_as_json(item) for item in self.items]
+        return {"version": version, "checked": self.checked, "items": items, "notes": list(self.notes)}
 
 
-def suspects(labelled: Sequence[Sentence], rng: np.random.Generator, folds: int = 5) -> Suspects:
-    """Confident learning (Northcutt et al. 2021) over the words of labelled sentences, the newest last.
+def suspects(
+    labelled: Sequence[Sentence], rng: np.random.Generator, kinds: Sequence[Kind] = ("spans",), folds: int = 5
+) -> Suspects:
+    """What is doubtful of labelled sentences, the newest last: words in spans (see `_doubtful_words`) and, where every
+    text has one, choices (see `doubtful_choices`). Of relations nothing is.
+
+    At most MOST_SHOWN of each kind, none for fewer than MIN_LABELLED sentences. Raises ValueError if nobody has
+    labelled the spans of one (None) where they are looked at.
+    """
+    checked, items, notes = 0, list[Suspect](), list[str]()
+    if "spans" in kinds:
+        sentences = labelled[-MOST_CHECKED:]
+        checked = len(sentences)
+        items += _doubtful_words(sentences, rng, folds)
+    if "choices" in kinds:
+        sentences = [sentence for sentence in labelled if sentence.choices is not None][-MOST_CHECKED:]
+        if single(sentences):
+            checked = max(checked, len(sentences))
+            items += _with_doubtful_choices(sentences, rng, folds)
+        else:
+            notes.append(SEVERAL)
+    if "relations" in kinds:
+        notes.append(RELATIONS)
+    return Suspects(checked, tuple(items), tuple(notes))
+
+
+def _with_doubtful_choices(sentences: Sequence[Sentence], rng: np.random.Generator, folds: int) -> list[Suspect]:
+    if len(sentences) < MIN_LABELLED:
+        return []
+    items = []
+    for i, label, confidence in doubtful_choices(sentences, rng, folds)[:MOST_SHOWN]:
+        sentence = sentences[i]
+        (given,) = sentence.choices or ()
+        doubt = SuspectChoice(given.label, label, confidence)
+        items.append(Suspect(sentence.id, sentence.text, (), (), (), doubt))
+    return items
+
+
+def _doubtful_words(checked: Sequence[Sentence], rng: np.random.Generator, folds: int) -> list[Suspect]:
+    """Confident learning (Northcutt et al. 2021) over the words of labelled sentences.
 
     Each word's label has a probability according to a CRF that was trained on the other folds. cleanlab
     (`token_classification`, Wang & Mueller 2022) takes the words that count off the diagonal of the confident joint:
@@ -75,15 +129,13 @@ def suspects(labelled: Sequence[Sentence], rng: np.random.Generator, folds: int 
 
     It finds what contradicts most other labels: a mistake made consistently, or in a kind of text that hardly occurs,
     is learned like anything else, and rare names are doubted although they are right.
-    At most MOST_SHOWN, none for fewer than MIN_LABELLED sentences. Raises ValueError if one has no labels (None).
     """
-    checked = list(labelled[-MOST_CHECKED:])
     if len(checked) < MIN_LABELLED:
-        return Suspects(len(checked))
+        return []
     given = [word_labels(sentence, _given(sentence)) for sentence in checked]
     names = sorted({label for labels in given for label in labels})
     if len(names) < 2:
-        return Suspects(len(checked))
+        return []
     found, probabilities = _held_out(checked, names, rng, folds)
     number = {label: i for i, label in enumerate(names)}
     doubtful: dict[int, list[int]] = {}
@@ -99,7 +151,7 @@ def suspects(labelled: Sequence[Sentence], rng: np.random.Generator, folds: int 
             words.append(SuspectWord(place.start, place.end, given[i][t], names[best], float(probability_TC[t, best])))
         if word_labels(sentence, found[i]) != given[i]:  # else the best path as a whole agrees with the person
             items.append(Suspect(sentence.id, sentence.text, _given(sentence), tuple(found[i]), tuple(words)))
-    return Suspects(len(checked), tuple(items[:MOST_SHOWN]))
+    return items[:MOST_SHOWN]
 
 
 def _held_out(
@@ -154,4 +206,5 @@ def _as_json(item: Suspect) -> dict[str, Any]:
         "given": plain(item.given),
         "suggested": plain(item.suggested),
         "words": [{**asdict(word), "confidence": round(word.confidence, 4)} for word in item.words],
+        "choice": {**asdict(item.choice), "confidence": round(item.choice.confidence, 4)} if item.choice else None,
     }

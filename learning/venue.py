@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from corpus import Sentence, Span
+from corpus import Kind, Mark, Sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,17 +14,19 @@ class Collected:
     """A snapshot of a project. Every sentence stands in exactly one list."""
 
     labelled: list[Sentence]
-    """To learn from; `spans` set."""
+    """To learn from: labelled in each of the `kinds`, or None in one that the annotator has left open."""
     holdout: list[Sentence]
-    """To evaluate on, never to learn from; `spans` set."""
+    """To evaluate on, never to learn from; labelled as those."""
     pool: list[Sentence]
-    """Unlabelled, for the strategy to order; `spans` is None."""
+    """Unlabelled, for the strategy to order."""
     holdout_pool: list[Sentence] = field(default_factory=list)
     """Unlabelled and drawn for the hold-out: queued at random, unseen by the strategy."""
     problems: list[str] = field(default_factory=list)
     """What could not be read, each naming its task and the remedy."""
     revision: int = 0
     """The project's revision that this snapshot shows."""
+    kinds: tuple[Kind, ...] = ("spans",)
+    """What is marked in the texts of this project, in the order of `corpus.KINDS`."""
 
     def sentences(self) -> list[Sentence]:
         """All of them."""
@@ -38,7 +40,7 @@ class Venue(Protocol):
         """All that is known now."""
         ...
 
-    def publish(self, version: str, queue: Sequence[str], predictions: Mapping[str, Sequence[Span]]) -> None:
+    def publish(self, version: str, queue: Sequence[str], predictions: Mapping[str, Sequence[Mark]]) -> None:
         """Deliver a ranking: `queue` holds the unlabelled sentences' ids, the one to label next first;
-        `predictions` the spans of every sentence, labelled ones too. May be called again after a failure."""
+        `predictions` the marks of every sentence, labelled ones too. May be called again after a failure."""
         ...

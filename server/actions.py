@@ -10,6 +10,7 @@ from labelstudio.schema import read_schema
 from learning import rounds
 from learning.intake import known_project, mark_due
 from learning.serving import current_version
+from learning.settings import MODELS
 from learning.workspace import Workspace
 from model import ActiveTagger
 from server.connection import connect
@@ -19,7 +20,7 @@ NO_KEY = (
     "Settings live in Label Studio's connection form, and this backend has no key to it. "
     f"Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, or {IN_THE_FORM}."
 )
-OPTIONS = ("tagger", "acquisition", "strategy", "filter")
+OPTIONS = (*MODELS.values(), *((name, f"{name}_options") for name in ("acquisition", "strategy", "filter")))
 """Settings with options of their own, which belong to the one they were set for."""
 
 
@@ -67,7 +68,8 @@ def change_settings(workspace: Workspace, key: str, changes: dict[str, Any]) -> 
     wanted = _changed(project.extra_params, changes)
     if wanted == project.extra_params:
         return "Nothing has changed."
-    read_schema(project.label_config, workspace.settings.for_project(wanted).control)
+    fitting = workspace.settings.for_project(wanted)
+    fitting.check_for(read_schema(project.label_config, fitting.control).kinds)
     try:
         client = connect(workspace.settings, project.connection)
         if client is None:
@@ -83,9 +85,8 @@ def change_settings(workspace: Workspace, key: str, changes: dict[str, Any]) -> 
 def _changed(known: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The form's parameters afterwards: null takes one out, and options go with what they were set for."""
     wanted = {**known, **changes}
-    for kind in OPTIONS:
-        options = f"{kind}_options"
-        if changes.get(kind, known.get(kind)) != known.get(kind) and options not in changes:
+    for name, options in OPTIONS:
+        if changes.get(name, known.get(name)) != known.get(name) and options not in changes:
             wanted.pop(options, None)
     return {name: value for name, value in wanted.items() if value is not None}
 

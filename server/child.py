@@ -8,12 +8,13 @@ import resource
 import time
 from contextlib import suppress
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from labelstudio.client import LabelStudioError
+from labelstudio.schema import kinds_of
 from learning import faults, review, rounds
 from learning.context import set_about, working_on
 from learning.database import Database, Project, Round, now
@@ -74,7 +75,7 @@ def _work(workspace: Workspace, project_id: int) -> None:
     with db.read() as session:
         project = session.get_one(Project, project_id)
     set_about(project=project.key)
-    settings, fault = workspace.settings.in_force(project.extra_params)
+    settings, fault = workspace.settings.in_force(project.extra_params, partial(kinds_of, project.label_config))
     if fault:
         log.error("project %s: %s", project.key, fault)
     venue = LiveVenue(workspace, project_id, settings, memory(project_id))

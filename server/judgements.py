@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from labelstudio.client import QUEUE_TAB, LabelStudio, ProjectRecord, Refused, Webhook
 from labelstudio.events import project_key
 from labelstudio.publish import UNCERTAINTY_SAMPLING
-from labelstudio.schema import UnsupportedConfig, read_schema
+from labelstudio.schema import Schema, UnsupportedConfig, kinds_of, read_schema
 from learning.database import Project
 from learning.serving import UNTRAINED
 from learning.settings import Settings
 from server import webhooks
+from server.states import misfit
 
 NOT_REACHED = "This cannot be told before Label Studio is reached and its token accepted."
 CONNECTED = "CO"
@@ -133,21 +136,37 @@ def _mend_webhook(client: LabelStudio, known: Known) -> None:
 def config_is_understood(known: Known) -> Verdict:
     answer = known.answers.get("project")
     config = answer.label_config if isinstance(answer, ProjectRecord) else known.project.label_config
-    settings, _ = known.settings.in_force(known.project.extra_params)
+    settings, _ = known.settings.in_force(known.project.extra_params, partial(kinds_of, known.project.label_config))
     try:
         schema = read_schema(config, settings.control)
     except UnsupportedConfig as error:
         remedy = "Correct it in the project's Settings > Labeling Interface, or set the backend's `control`."
         return Verdict(False, str(error), remedy)
-    labels = f"{len(schema.labels)} label{'s' if len(schema.labels) != 1 else ''}"
-    return Verdict(True, f"“{schema.control}” marks spans of “{schema.object}” with {labels}.")
+    return Verdict(True, " ".join(_learned(schema)))
+
+
+def _learned(schema: Schema) -> Iterator[str]:
+    """What is learned of a text, a sentence each."""
+    if schema.control:
+        yield f"“{schema.control}” marks spans of “{schema.object}” with {_count(schema.labels)}."
+    if schema.relations is not None:
+        yield f"Relations between these spans have {_count(schema.relations)}."
+    if schema.choices is not None:
+        many = "any number" if schema.choices.multiple else "one"
+        yield f"“{schema.choices.control}” gives “{schema.object}” {many} of {_count(schema.choices.labels)}."
+
+
+def _count(labels: Sequence[str]) -> str:
+    return f"{len(labels)} label{'s' if len(labels) != 1 else ''}"
 
 
 def settings_fit(known: Known) -> Verdict:
-    _, fault = known.settings.in_force(known.project.extra_params)
+    settings, fault = known.settings.in_force(known.project.extra_params, partial(kinds_of, known.project.label_config))
+    with suppress(UnsupportedConfig):  # which is another check's concern
+        fault = fault or misfit(settings, read_schema(known.project.label_config, settings.control))
     if fault:
         return Verdict(False, f"{fault[0].upper()}{fault[1:]}.", "Correct them on this page or in the connection form.")
-    return Verdict(True, "Tagger and strategy fit each other.")
+    return Verdict(True, "Model and strategy fit each other.")
 
 
 def sampling_is_uncertainty(known: Known) -> Verdict:

@@ -11,13 +11,13 @@ from functools import cached_property
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from corpus import Span
+from corpus import Mark
 from corpus.tags import encode
 from labelstudio.client import LabelStudio, LabelStudioError, Unauthorized
 from labelstudio.publish import clean_up, publish, score_at
 from labelstudio.records import AnnotationRecord
 from labelstudio.remote import library
-from labelstudio.results import chosen, prediction, result_of, spans_of
+from labelstudio.results import chosen, labels_of, prediction, result_of
 from labelstudio.schema import Schema, read_schema
 from learning.database import Annotation, Project, Round, now
 from learning.serving import UNTRAINED
@@ -90,7 +90,7 @@ class LiveVenue:
         with self.workspace.db.write() as session:
             session.execute(update(Round).where(*running).values(progress=told, heartbeat=now()))
 
-    def publish(self, version: str, queue: Sequence[str], predictions: Mapping[str, Sequence[Span]]) -> None:
+    def publish(self, version: str, queue: Sequence[str], predictions: Mapping[str, Sequence[Mark]]) -> None:
         """Write every task's prediction under the new version, and let the project's queue follow it."""
         try:
             client = self._client
@@ -105,11 +105,11 @@ class LiveVenue:
             self.memory.texts.update(session, project, schema)
         place = {id: position for position, id in enumerate(queue)}
         payload = []
-        for id, spans in predictions.items() if predictions else ((id, ()) for id in queue):
+        for id, marks in predictions.items() if predictions else ((id, ()) for id in queue):
             text = self.memory.texts.by_task.get(int(id))
             if text is not None and text.document is not None:
                 score = score_at(place[id], len(queue)) if id in place else 1.0
-                payload.append(prediction(int(id), result_of(schema, text.document, spans), score, version))
+                payload.append(prediction(int(id), result_of(schema, text.document, marks), score, version))
         publish(client, project.external_id, version, payload)
         self._notify(None)
 
@@ -138,7 +138,7 @@ class LiveVenue:
         truths = {id for id, _ in tasks if id in annotated and annotated[id].ground_truth}
         if 2 * len(truths) > sum(id in annotated for id, _ in tasks):
             truths = set()  # Label Studio marks every imported annotation so: then it singles out nothing
-        collected = Collected([], [], [], [], [], revision)
+        collected = Collected([], [], [], [], [], revision, schema.kinds)
         for id, draw in tasks:
             evaluated = id in truths or draw < self.settings.holdout_share
             self._place(id, annotated.get(id), evaluated, schema, collected)
@@ -158,9 +158,15 @@ class LiveVenue:
         if annotation is None:
             (collected.holdout_pool if evaluated else collected.pool).append(sentence)
             return
-        spans, problems = spans_of(schema, text.document, annotation.result, id)
-        sentence = sentence.labelled(spans)
-        collected.problems.extend([*problems, *encode(sentence).problems])
+        labels, problems = labels_of(schema, text.document, annotation.result, id)
+        sentence = labels.on(sentence)
+        collected.problems.extend([*problems, *(encode(sentence).problems if sentence.spans is not None else ())])
+        if not any(label is not None for label in labels):
+            collected.problems.append(
+                f"Task {id}: its annotation makes no choice, where the label config asks for one: nothing is learned "
+                "from it. Choose one, or skip the task."
+            )
+            return
         (collected.holdout if evaluated else collected.labelled).append(sentence)
 
     def _external_id(self) -> int:

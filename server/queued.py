@@ -1,4 +1,4 @@
-"""What is to be labelled next, as people see it: text, suggested spans, and where the model is unsure."""
+"""What is to be labelled next, as people see it: text, suggested marks, and where the model is unsure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from corpus import Sentence
+from corpus import Choice, Relation, Sentence, Span
 from labelstudio.documents import BadTask, document
 from labelstudio.publish import score_at
 from labelstudio.remote import addresses_in, in_place
 from labelstudio.schema import Schema, read_schema
 from learning.database import Annotation, Prediction, Project, Round, Task, text_hash
 from learning.intake import known_project
+from learning.marks import from_json
+from learning.metrics import of_kind
 from learning.remote_texts import Kept, look_up
 from learning.serving import current_version, queue_length
 from learning.workspace import Workspace
@@ -63,11 +65,14 @@ def queue(workspace: Workspace, key: str, limit: int) -> dict[str, Any]:
         fetched = look_up(session, project.id, addresses_in(schema, [task.data for _, task in rows]))
     texts = [_text(schema, task.data, fetched) for _, task in rows]
     shown = [Sentence.from_text(str(task.id), text[:SHOWN]) for (_, task), text in zip(rows, texts, strict=True)]
-    unsure = _uncertain(workspace, project, fitted, shown) if fitted else [[] for _ in rows]
+    unsure: list[Words] = [[] for _ in rows]
+    if fitted is not None and "spans" in schema.kinds:
+        unsure = _uncertain(workspace, project, fitted, shown)
     link, ordered_by = project_link(workspace.settings, project), str(current.metrics.get("strategy"))
     tasks = []
     for (row, task), text, sentence, words in zip(rows, texts, shown, unsure, strict=True):
         fresh = row.text_hash == text_hash(text)  # of another text the spans would lie anywhere
+        marks = from_json(row.spans) if fresh else []
         tasks.append(
             {
                 "id": task.id,
@@ -78,7 +83,9 @@ def queue(workspace: Workspace, key: str, limit: int) -> dict[str, Any]:
                 "text": sentence.text,
                 "cut": len(text) > SHOWN,
                 "words": row.words,
-                "spans": _spans(row.spans) if fresh else [],
+                "spans": [_span(span) for span in of_kind("spans", marks) if span.start < SHOWN],
+                "choices": [_choice(choice) for choice in of_kind("choices", marks)],
+                "relations": [_relation(found) for found in of_kind("relations", marks) if _is_shown(found)],
                 "uncertain": [{"start": start, "end": end, "confidence": sure} for start, end, sure in sorted(words)],
                 "why": _why(row, ordered_by, trained=fitted is not None),
                 "link": task_link(link, task.id),
@@ -104,12 +111,25 @@ def _text(schema: Schema, data: dict[str, Any], fetched: Kept) -> str:
         return ""
 
 
-def _spans(spans: list[Any]) -> list[dict[str, Any]]:
-    return [
-        {"start": start, "end": min(end, SHOWN), "label": label, "confidence": confidence}
-        for start, end, label, confidence in spans
-        if start < SHOWN
-    ]
+def _span(span: Span) -> dict[str, Any]:
+    return {**_place(span), "confidence": span.confidence}
+
+
+def _place(span: Span) -> dict[str, Any]:
+    return {"start": span.start, "end": min(span.end, SHOWN), "label": span.label}
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {"label": choice.label, "confidence": choice.confidence}
+
+
+def _relation(found: Relation) -> dict[str, Any]:
+    ends = {"head": _place(found.head), "tail": _place(found.tail)}
+    return {**ends, "label": found.label, "confidence": found.confidence}
+
+
+def _is_shown(relation: Relation) -> bool:
+    return max(relation.head.start, relation.tail.start) < SHOWN
 
 
 def _uncertain(workspace: Workspace, project: Project, fitted: Round, sentences: list[Sentence]) -> list[Words]:
@@ -123,7 +143,8 @@ def _uncertain(workspace: Workspace, project: Project, fitted: Round, sentences:
             except Damaged:
                 return [_known.get(key, []) for key in keys]
             asked = [sentences[i] for i in missing]
-            for batch in tagger.infer(asked):
+            spans = tagger.parts.get("spans")  # none if the label config had no such labels yet
+            for batch in spans.infer(asked) if spans else ():
                 for row, (index, length) in enumerate(zip(batch.indices, batch.lengths, strict=True)):
                     sure = batch.marginals_BTC[row, range(length), batch.path_BT[row, :length]]
                     least = [int(i) for i in sure.argsort(kind="stable")[:UNCERTAIN] if sure[i] < SURE]

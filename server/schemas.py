@@ -25,7 +25,10 @@ class Progress(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """Strict span F1 in [0, 1] with its 95% interval."""
+    """Strict F1 in [0, 1] with its 95% interval."""
+
+    kind: str = Field("spans", description="What is found: spans, choices or relations.")
+    accuracy: bool = Field(False, description="Whether F1 is the accuracy: one choice a text.")
 
     f1: float
     low: float
@@ -58,19 +61,22 @@ class Summary(BaseModel):
     paused: bool
     progress: Progress | None
     evaluation: Evaluation | None = Field(description="Of the version in use.")
+    evaluated_also: list[Evaluation] = Field(description="Of the other kinds that it marks.")
     tasks: int
     labelled: int
     queue_left: int | None
     new_annotations: int = Field(description="Tasks annotated since a model last learned.")
     next_round: NextRound
     version: str
-    tagger: str
+    tagger: str = Field(description="The model of what the project is judged by.")
+    models: dict[str, str] = Field(description="The model of each kind that the project marks, by the kind.")
     strategy: str
     ordered_by: str | None = Field(description="The strategy that ordered the present queue.")
-    ranked_by: str | None = Field(description="The tagger that ordered the present queue.")
+    ranked_by: str | None = Field(description="The model that ordered the present queue.")
 
 
 class Label(BaseModel):
+    kind: str = Field(description="spans, choices or relations")
     value: str
     colour: str | None = Field(description="As the label config says, if that is a colour in CSS.")
 
@@ -91,15 +97,16 @@ class Curve(BaseModel):
 
 
 class LabelScores(BaseModel):
-    """On the texts of the evaluation: F1 and so on in [0, 1]; spans are counted."""
+    """On the texts of the evaluation: F1 and so on in [0, 1]; spans, choices or relations are counted."""
 
+    kind: str
     label: str
     precision: float | None
     recall: float | None
     f1: float | None
     gold: int | None
     predicted: int | None
-    labelled: int = Field(description="Regions with this label in all annotations that count.")
+    labelled: int = Field(description="How often it was given in all annotations that count.")
 
 
 class RoundState(BaseModel):
@@ -125,7 +132,7 @@ class Version(BaseModel):
     stored: bool = Field(description="Whether it can be rolled back to and downloaded.")
     f1: float | None
     words: int | None
-    tagger: str | None
+    tagger: str | None = Field(description="Its model, or models.")
     strategy: str | None
     settings: dict[str, Any]
     created_at: str
@@ -133,8 +140,10 @@ class Version(BaseModel):
 
 
 class Choices(BaseModel):
-    taggers: list[str]
-    strategies: dict[str, list[str]] = Field(description="By tagger, those that work with it.")
+    """What may be chosen in the form."""
+
+    models: dict[str, list[str]] = Field(description="By the setting that takes them.")
+    strategies: dict[str, list[str]] = Field(description="By model, those that work with it.")
 
 
 class Detail(Summary):
@@ -156,12 +165,32 @@ class Projects(BaseModel):
     projects: list[Summary]
 
 
+class Region(BaseModel):
+    start: int
+    end: int
+    label: str
+
+
 class QueuedSpan(BaseModel):
     """Places are code points of `text` (of `[...text]` in JavaScript)."""
 
     start: int
     end: int
     label: str
+    confidence: float | None
+
+
+class QueuedChoice(BaseModel):
+    label: Text
+    confidence: float | None
+
+
+class QueuedRelation(BaseModel):
+    """A labelled arrow between two spans."""
+
+    head: Region
+    tail: Region
+    label: Text
     confidence: float | None
 
 
@@ -183,7 +212,9 @@ class QueuedTask(BaseModel):
     cut: bool = Field(description="Whether the text goes on.")
     words: int
     spans: list[QueuedSpan]
-    uncertain: list[Uncertain]
+    choices: list[QueuedChoice]
+    relations: list[QueuedRelation]
+    uncertain: list[Uncertain] = Field(description="Where spans are marked.")
     why: Text
     link: str | None
 
@@ -193,15 +224,15 @@ class Queue(BaseModel):
     tasks: list[QueuedTask]
 
 
-class Region(BaseModel):
-    start: int
-    end: int
-    label: str
-
-
 class DoubtedWord(BaseModel):
     start: int
     end: int
+    given: str
+    suggested: str
+    confidence: float
+
+
+class DoubtedChoice(BaseModel):
     given: str
     suggested: str
     confidence: float
@@ -213,6 +244,7 @@ class Suspect(BaseModel):
     given: list[Region]
     suggested: list[Region]
     words: list[DoubtedWord]
+    choice: DoubtedChoice | None = Field(None, description="Of the whole text; then there are no words.")
     link: str | None = None
 
 
@@ -222,6 +254,7 @@ class Suspects(BaseModel):
     version: str | None = None
     checked: int | None = None
     items: list[Suspect] = []
+    notes: list[str] = Field([], description="What was not looked at.")
 
 
 class Check(BaseModel):

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import update
 
+from corpus import Kind
 from experiments.comparison import Comparison
 from experiments.corpora import Corpus, load_corpus
 from experiments.execution import Experiment
@@ -56,7 +57,8 @@ def _finish(workspace: Workspace, id: int, **values: Any) -> None:
 
 
 def _result(workspace: Workspace, this: Simulation) -> dict[str, Any]:
-    corpus, plan = _corpus(workspace, this), Plan(**this.settings["plan"])
+    plan = Plan(**this.settings["plan"])
+    corpus = _corpus(workspace, this, plan.kind)
     place, seeds = folder(workspace, this), range(this.settings["seeds"])
     experiment = Experiment(place / "labelled-so-far", plan, [FULL, *this.settings["strategies"]], seeds)
     runs = experiment.runs()
@@ -71,7 +73,7 @@ def _result(workspace: Workspace, this: Simulation) -> dict[str, Any]:
     return verdict(Comparison(experiment.name, plan, runs, corpus), len(corpus.train) + len(corpus.test))
 
 
-def _corpus(workspace: Workspace, this: Simulation) -> Corpus:
+def _corpus(workspace: Workspace, this: Simulation, kind: Kind) -> Corpus:
     """What was labelled when the simulation began, those held out among it."""
     file = folder(workspace, this) / f"texts{CORPUS_SUFFIX}"
     if not file.is_file():
@@ -81,7 +83,7 @@ def _corpus(workspace: Workspace, this: Simulation) -> Corpus:
         collected = LiveVenue(workspace, this.project_id, settings).snapshot()
         labelled = [*collected.labelled, *collected.holdout]
         write_corpus(sorted(labelled, key=lambda sentence: int(sentence.id)), file)
-    return load_corpus(str(file))
+    return load_corpus(str(file), kind=kind)
 
 
 class _Recorder:

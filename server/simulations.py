@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,15 +18,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from corpus import Kind
 from experiments.corpora import FEWEST
 from experiments.plan import BASELINE, Plan
+from labelstudio.schema import read_schema
 from learning.database import Annotation, Database, Project, Simulation, Task, now
 from learning.intake import known_project
+from learning.metrics import main_kind
 from learning.processes import end_with_parent
 from learning.rounds import HEARTBEAT_LIMIT, alive, owner
 from learning.settings import ProjectSettings, Settings, in_words
 from learning.workspace import Workspace
 from server.logs import set_up_logging
+from taggers import TAGGERS
 
 log = logging.getLogger("active_tagger")
 
@@ -54,14 +59,17 @@ def ask(workspace: Workspace, project_key: str, wanted: dict[str, Any]) -> int:
 
     `wanted`, all of it optional: `strategies` (default: the project's own and "mnlp"; "random" is always among them),
     `seeds` (how many: 3), `tagger` with its `tagger_options` (default: the model that ranks, so the quick `acquisition`
-    of a project that has one, else the tagger), `start`, `budget` ("10%" of the words each) and `rounds` (8).
+    of a project that has one, else the tagger; in a project with several kinds of marks, that of the kind by which it
+    is judged), `start`, `budget` ("10%" of the words each) and `rounds` (8).
 
     Raises LookupError for an unknown project; ValueError, in words for the person who asks, if something asked for is
     unknown or does not fit together, if too little is labelled, or if the last simulation has not come to its end.
     """
     with workspace.db.write() as session:
         project = known_project(session, project_key)
-        asked = _settings(workspace.settings.for_project(project.extra_params), wanted)
+        settings = workspace.settings.for_project(project.extra_params)
+        kinds = read_schema(project.label_config, settings.control).kinds
+        asked = _settings(settings, kinds, wanted)
         unfinished = select(Simulation.id).where(
             Simulation.project_id == project.id, Simulation.state.in_(["waiting", "running"])
         )
@@ -77,11 +85,11 @@ def ask(workspace: Workspace, project_key: str, wanted: dict[str, Any]) -> int:
         return simulation.id
 
 
-def _settings(settings: ProjectSettings, wanted: dict[str, Any]) -> dict[str, Any]:
+def _settings(settings: ProjectSettings, kinds: Sequence[Kind], wanted: dict[str, Any]) -> dict[str, Any]:
     """Strategies, seeds and plan, as they are stored."""
     try:
         told = Wanted.model_validate(wanted)
-        ranking = settings.ranking
+        ranking = settings.of(_kind(kinds, told.tagger)).ranking
         tagger = told.tagger or ranking.tagger
         options = told.tagger_options
         if options is None:
@@ -103,6 +111,15 @@ def _settings(settings: ProjectSettings, wanted: dict[str, Any]) -> dict[str, An
     except ValidationError as error:
         raise ValueError(in_words(error)) from None
     return {"strategies": strategies, "seeds": told.seeds, "plan": plan.model_dump(mode="json")}
+
+
+def _kind(kinds: Sequence[Kind], tagger: str | None) -> Kind:
+    """What is simulated: what the tagger that is asked for learns, else what the project is judged by."""
+    if tagger not in TAGGERS:  # an unknown one is told of by the plan
+        return main_kind(kinds)
+    if TAGGERS[tagger].kind not in kinds:
+        raise ValueError(f"tagger {tagger!r} learns {TAGGERS[tagger].kind}; this project has {' and '.join(kinds)}")
+    return TAGGERS[tagger].kind
 
 
 def _labelled(session: Session, project: Project) -> int:

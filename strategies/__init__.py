@@ -23,12 +23,13 @@ from strategies.stochastic import (
     PowerBald,
     PowerEntropy,
     PowerLeastConfidence,
+    PowerMargin,
     PowerNormalizedLogProbability,
     PowerSequenceVariationRatio,
     PowerVariationRatio,
 )
 from strategies.uherding import UHerding
-from strategies.uncertainty import Entropy, LeastConfidence, NormalizedLogProbability
+from strategies.uncertainty import Entropy, LeastConfidence, Margin, NormalizedLogProbability
 from strategies.uniform import Random
 from strategies.variation import Bald, SequenceVariationRatio, VariationRatio
 
@@ -51,12 +52,14 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "lc": LeastConfidence,
     "mnlp": NormalizedLogProbability,
     "entropy": Entropy,
+    "margin": Margin,
     "variation-ratio": VariationRatio,
     "sequence-variation-ratio": SequenceVariationRatio,
     "bald": Bald,
     "power-lc": PowerLeastConfidence,
     "power-mnlp": PowerNormalizedLogProbability,
     "power-entropy": PowerEntropy,
+    "power-margin": PowerMargin,
     "power-variation-ratio": PowerVariationRatio,
     "power-sequence-variation-ratio": PowerSequenceVariationRatio,
     "power-bald": PowerBald,
@@ -78,7 +81,7 @@ NEEDS = {
     "hidden": "hidden states",
     "samples": "stochastic passes, which a tagger with dropout has",
     "surprisal": "surprisal, which a masked-language model gives",
-    "per_text": "one distribution a text, as a classifier gives it ('bald' and 'power-bald' are for sequences)",
+    "per_text": "one distribution a text, as a classifier gives it ('bald' and 'power-bald' are for several)",
 }
 """What a model may lack, in words."""
 

@@ -1,4 +1,4 @@
-"""BADGE and W-BADGE: sentences whose gradients are large and unlike each other (Kim 2020, sec. 4)."""
+"""BADGE and W-BADGE: sentences whose gradients are large and unlike each other (Ash et al. 2020; Kim 2020, sec. 4)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from strategies.base import Measured, Ranking, Strategy
 from strategies.ordering import highest_first
 from strategies.seeding import kmeans_plus_plus
 from strategies.sketch import sketch
-from strategies.vectors import binary_exponent, squared_norms
+from strategies.vectors import OuterProducts, Vectors, binary_exponent, sentence_vectors, squared_norms
 
 TOGETHER = 256
 """Sentences whose gradients are held at once, C·H numbers each."""
+_YES_OR_NO = ("O", "yes")
+"""The tags of a classifier of several choices, whose loss has one logit a label."""
 
 
 class Badge(Strategy):
@@ -21,6 +23,8 @@ class Badge(Strategy):
 
     Embeddings of C·H numbers are kept as they are up to `dimensions`, and sketched down to that many
     above, so a pool takes 4·N·`dimensions` bytes. `seed` fixes the sketch.
+    A classifier's gradients are outer products, residuals ⊗ state (Ash et al. 2020, eq. 1): they are kept exactly, as
+    their two factors, and never sketched.
     """
 
     needs = frozenset({"marginals", "hidden"})
@@ -34,10 +38,13 @@ class Badge(Strategy):
         self.seed = seed
 
     def measure(self, batch: Inference) -> NDArray[np.float32]:
-        """(B, d) gradient embeddings, d = min(C·H, dimensions).
+        """(B, d) gradient embeddings, d = min(C·H, dimensions); of a classifier (B, A + H) their factors side by side,
+        A being T·C, or T if it says yes or no to each of T labels.
 
         Raises ValueError if the tagger gave no hidden states.
         """
+        if batch.state_BH is not None:
+            return np.column_stack([_residuals(batch), sentence_vectors(batch)])
         if batch.hidden_BTH is None:
             raise ValueError("gradient embeddings need the tagger's hidden states, and this batch has none")
         lengths_B = batch.lengths
@@ -57,10 +64,7 @@ class Badge(Strategy):
         """
         if not len(pool):
             return Ranking(np.zeros(0, np.int64), np.zeros(0))
-        vectors_Nd = pool.values.astype(np.float32, copy=False)
-        exponent = binary_exponent(vectors_Nd)
-        if exponent:  # a power of two: nothing is rounded
-            vectors_Nd = np.ldexp(vectors_Nd, -exponent)
+        vectors_Nd, exponent = _embedded(pool)
         norms_N = squared_norms(vectors_Nd)
         weights_N = self._weights(pool.lengths)
         chosen = kmeans_plus_plus(vectors_Nd, norms_N, weights_N, len(pool) if limit is None else limit, rng)
@@ -82,7 +86,8 @@ class Badge(Strategy):
 class WBadge(Badge):
     """`w-badge`: the same with p(x) ∝ w(x)·d(x)² and w(x) = ℓ(x)²/Σℓ², ℓ in words (Kim 2020, eq. 5).
 
-    The paper leaves the first centre open; here it is the largest w(x)·‖g‖².
+    The paper leaves the first centre open; here it is the largest w(x)·‖g‖². All texts of a classifier are of one
+    length, as many as it decides about each, so there it chooses as `badge` does.
     """
 
     def _weights(self, lengths_N: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -94,6 +99,35 @@ def gradient(p_NTC: NDArray[np.float32], h_NTH: NDArray[np.float32]) -> NDArray[
     """(N, C, H) gradients of the cross-entropy, summed over words, in the last layer's weights, were each
     word's likeliest tag right: Σ_t (p_t − onehot(argmax p_t)) ⊗ h_t (Kim 2020, sec. 4.1).
     """
+    return residual(p_NTC).swapaxes(1, 2) @ h_NTH.astype(np.float64)
+
+
+def residual(p_NTC: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N, T, C) gradients of the cross-entropy in the logits, were the likeliest tags right: p − onehot(argmax p)."""
     residual_NTC = p_NTC.astype(np.float64)
     residual_NTC -= np.arange(p_NTC.shape[2]) == p_NTC.argmax(axis=2)[..., None]
-    return residual_NTC.swapaxes(1, 2) @ h_NTH.astype(np.float64)
+    return residual_NTC
+
+
+def _residuals(batch: Inference) -> NDArray[np.float32]:
+    """(B, A) what a classifier's gradients are in its logits, zeros for a text without words."""
+    residual_BTC = residual(batch.marginals_BTC)
+    if batch.tags == _YES_OR_NO:
+        residual_BTC = residual_BTC[..., 1:]  # that of "O" is its opposite
+    residual_BA = residual_BTC.reshape(len(residual_BTC), -1)
+    return np.where(batch.lengths[:, None] > 0, residual_BA, 0.0).astype(np.float32)
+
+
+def _embedded(pool: Measured) -> tuple[Vectors, int]:
+    """(N, d) the gradient embeddings over a power of two, by which nothing is rounded, and its exponent."""
+    values_Nd = pool.values.astype(np.float32, copy=False)
+    if pool.state_size:
+        left_NA, right_NH = np.split(values_Nd, [-pool.state_size], axis=1)
+        (left_NA, left), (right_NH, right) = _scaled(left_NA), _scaled(right_NH)
+        return OuterProducts(left_NA, right_NH), left + right
+    return _scaled(values_Nd)
+
+
+def _scaled(values_Nd: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    exponent = binary_exponent(values_Nd)
+    return (np.ldexp(values_Nd, -exponent) if exponent else values_Nd), exponent

@@ -19,7 +19,9 @@ class Measured:
     values: NDArray[np.float64] | NDArray[np.float32]
     """(N,) scores, or (N, d) vectors."""
     lengths: NDArray[np.int64]
-    """(N,) words in each sentence."""
+    """(N,) words (decisions) in each sentence."""
+    state_size: int = 0
+    """H of a classifier, which has one state a text; 0 where each word has its own."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -40,6 +42,8 @@ class Strategy(ABC):
     """Which sentences to label next: `measure` is a map over batches, `rank` a choice over small arrays.
 
     Neither sees the labels of the pool. Every random choice comes from the generator given to `rank`.
+    What is said of words holds of whatever a model decides one at a time: of a classifier's one decision a text, or its
+    yes or no to each label, and of each pair between which a relation is sought (see `Inference`).
     """
 
     reads: ClassVar[str] = "tagger"

@@ -37,7 +37,8 @@ class BatchBald(StochasticPasses):
     def measure(self, batch: Inference) -> NDArray[np.float32]:
         """(B, M·C) each text's distribution in each pass, zeros for a text without words.
 
-        Raises ValueError for sequences, and if the batch has not as many passes as the strategy.
+        Raises ValueError for texts with several (sequences, several choices, several pairs), and if the batch has not
+        as many passes as the strategy.
         """
         p_BMTC = drawn(batch)
         texts, passes, words, classes = p_BMTC.shape
@@ -47,7 +48,8 @@ class BatchBald(StochasticPasses):
             row = int(batch.lengths.argmax())
             raise ValueError(
                 f"batch-bald is for one distribution a text, and the one at position {batch.indices[row]} has "
-                f"{batch.lengths[row]}: over all words of several sentences the joint distribution cannot be computed; "
+                f"{batch.lengths[row]} (one a word, a label of several choices, or a pair of entities): the joint "
+                "distribution over all of them in several texts cannot be computed; "
                 "take 'bald', or 'power-bald' for batches"
             )
         first_BMC = p_BMTC[:, :, 0] if words else np.zeros((texts, passes, classes), np.float32)

@@ -14,6 +14,8 @@ from strategies.vectors import sentence_vectors
 
 _RATE = 0.1
 """Learning rate of the linear layer; its inputs have a mean squared norm of 1."""
+_LABELS = 2**24 - 3
+"""Labels are counted modulo this prime: float32 holds whole numbers up to 2²⁴."""
 _RESOLUTION = 16 * float(np.finfo(np.float32).eps)
 """Squared distances below this share of the squared norms are rounding: the two embeddings are one."""
 
@@ -30,7 +32,8 @@ class Batl(Strategy):
     - An anchor that is alone with its label is its own positive (D_ap = 0): rare labels are not left out.
     - Without a semi-hard negative (eq. 4) it is the furthest one: all of them violate eq. 3, this one least.
     - Without any negative there is no triplet, and L_triplet = 0.
-    - The label of a sentence is its most frequent predicted entity type, O if there is none.
+    - The label of a sentence is its most frequent predicted type (of entities, or of relations between pairs of them),
+      O if there is none; of a text with several choices it is the set of those predicted.
 
     `weight` is λ, `units` the width of the layer, `epochs` how often it passes over the pool.
     """
@@ -56,10 +59,13 @@ class Batl(Strategy):
         """(B, 2·H + 2) rows of sentence vector (H), task vector (H), target loss in nats a word, and label.
 
         The sentence vector is the mean of h over the words; the task vector over those tagged other than O, 0 if
-        there are none. A text with a single distribution, or a single word, has its h in both.
+        there are none. So it is with pairs and those predicted to be related. A text with a single distribution, or a
+        single word, has its h in both; a classifier's text has its one state in both.
         Raises ValueError if the tagger gave no hidden states.
         """
         sentence_BH = sentence_vectors(batch)
+        if batch.state_BH is not None:
+            return _of_texts(batch, sentence_BH)
         assert batch.hidden_BTH is not None
         types, type_C = _types(batch.tags)
         rows_Bd = np.zeros((len(sentence_BH), 2 * sentence_BH.shape[1] + 2), np.float32)
@@ -103,6 +109,23 @@ class Batl(Strategy):
                 else:
                     loss_N[mini] += self.weight * loss_k
         return loss_N
+
+
+def _of_texts(batch: Inference, state_BH: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, 2·H + 2) rows of a classifier: its target loss in nats a decision; as label the number of its class, or
+    that of the set of its choices.
+
+    Of T decisions among C this is Σ_t y_t·Cᵗ, which no two sets share up to 23 choices, and hardly ever beyond.
+    """
+    _, decisions, classes = batch.marginals_BTC.shape
+    digits_T = np.array([pow(classes, t, _LABELS) for t in range(decisions)], dtype=np.int64)
+    worded_B1 = batch.lengths[:, None] > 0
+    label_B = (np.where(worded_B1, batch.path_BT, 0) @ digits_T) % _LABELS
+    loss_B = [
+        _target_loss(p_TC[:n], path_T[:n])
+        for p_TC, path_T, n in zip(batch.marginals_BTC, batch.path_BT, batch.lengths, strict=True)
+    ]
+    return np.column_stack([state_BH, state_BH, loss_B, label_B]).astype(np.float32)
 
 
 def pairwise_distances(z_kU: NDArray[np.float64]) -> NDArray[np.float64]:

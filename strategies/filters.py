@@ -93,7 +93,7 @@ class Anchors(Filter):
 
     Of each class up to `anchors` labelled sentences are drawn by k-means++, for each of them the `neighbours` nearest
     in the pool are found by cosine similarity, and the `size` best of these stay, by their mean similarity to the
-    anchors that found them. A sentence is in every class of which it has a span; those labelled with nothing
+    anchors that found them. A sentence is in every class of which it has a mark; those labelled with nothing
     form a class. A pool of at most `size` stays as it is, and so does any pool while nothing has been labelled.
     """
 

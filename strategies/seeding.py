@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.vectors import RESOLUTION, nearest
+from strategies.vectors import RESOLUTION, Vectors, inner_products, nearest
 
 CANDIDATES = 256
 """Drawn at once at most."""
 
 
 def kmeans_plus_plus(
-    vectors_Nd: NDArray[np.float32],
+    vectors_Nd: Vectors,
     norms_N: NDArray[np.float64],
     weights_N: NDArray[np.float64],
     k: int,
@@ -59,10 +59,10 @@ def _draw(mass_N: NDArray[np.float64], count: int, rng: np.random.Generator) -> 
     return np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
 
 
-def _between(vectors_Dd: NDArray[np.float32], norms_D: NDArray[np.float64]) -> NDArray[np.float64]:
+def _between(vectors_Dd: Vectors, norms_D: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D, D) squared distances, exactly 0 between copies."""
     norms_DD = norms_D[:, None] + norms_D
-    distances_DD = norms_DD - 2.0 * (vectors_Dd @ vectors_Dd.T)
+    distances_DD = norms_DD - 2.0 * inner_products(vectors_Dd, vectors_Dd)
     distances_DD[distances_DD < RESOLUTION * norms_DD] = 0.0
     return distances_DD
 

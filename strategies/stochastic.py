@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from corpus import Inference
 from strategies.base import Measured, Ranking, Strategy
 from strategies.ordering import highest_first
-from strategies.uncertainty import Entropy, HighestFirst, LeastConfidence, NormalizedLogProbability
+from strategies.uncertainty import Entropy, HighestFirst, LeastConfidence, Margin, NormalizedLogProbability
 from strategies.variation import Bald, SequenceVariationRatio, VariationRatio
 
 KINDS = ("power", "softmax", "soft-rank")
@@ -90,6 +90,7 @@ def stochastic(scalar: type[HighestFirst]) -> type[StochasticTopK]:
 PowerLeastConfidence = stochastic(LeastConfidence)
 PowerNormalizedLogProbability = stochastic(NormalizedLogProbability)
 PowerEntropy = stochastic(Entropy)
+PowerMargin = stochastic(Margin)
 PowerVariationRatio = stochastic(VariationRatio)
 PowerSequenceVariationRatio = stochastic(SequenceVariationRatio)
 PowerBald = stochastic(Bald)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from corpus import Inference
 from strategies.base import Measured, Ranking, Strategy
 from strategies.ordering import highest_first
+from strategies.uncertainty import Margin
 from strategies.vectors import sentence_vectors
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -59,8 +60,7 @@ class UHerding(Strategy):
 
         Raises ValueError if the tagger gave no hidden states.
         """
-        uncertainty_B = [_uncertainty(p_TC[:n]) for p_TC, n in zip(batch.marginals_BTC, batch.lengths, strict=True)]
-        return np.column_stack([sentence_vectors(batch), np.array(uncertainty_B, np.float32)])
+        return np.column_stack([sentence_vectors(batch), Margin().measure(batch).astype(np.float32)])
 
     def rank(self, pool: Measured, labelled: Measured | None, limit: int | None, rng: np.random.Generator) -> Ranking:
         """First up to `limit` sentences greedily, as long as they add coverage, then the rest by priority: how much of
@@ -164,14 +164,6 @@ def _unit(vectors_nH: Floats) -> NDArray[np.float64]:
     wide_nH = vectors_nH.astype(np.float64)
     norms_n = np.linalg.norm(wide_nH, axis=1, keepdims=True)
     return np.divide(wide_nH, norms_n, where=norms_n > 0, out=wide_nH)
-
-
-def _uncertainty(p_TC: NDArray[np.float32]) -> float:
-    """Mean over words of 1 − (p₁ − p₂); p₂ = 0 where there is but one tag, and 0 for no words."""
-    ordered_TC = np.sort(p_TC.astype(np.float64), axis=1)
-    second_T = ordered_TC[:, -2] if ordered_TC.shape[1] > 1 else 0.0
-    margin_T = np.clip(ordered_TC[:, -1] - second_T, 0.0, 1.0)
-    return float((1.0 - margin_T).sum() / max(len(p_TC), 1))
 
 
 def _blocks(n: int) -> Iterator[slice]:

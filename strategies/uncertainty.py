@@ -67,9 +67,31 @@ class Entropy(HighestFirst):
         logs_BTC = np.log(p_BTC, where=p_BTC > 0, out=np.zeros_like(p_BTC))  # p log p → 0 as p → 0
         # float32 can leave a certain tag a hair above 1, hence the maximum
         words_BT = np.maximum(0.0 - (p_BTC * logs_BTC).sum(axis=-1), 0.0)
-        # sentence by sentence: summed over padding, the rounding would depend on the batch
-        totals = np.array([words[:n].sum() for words, n in zip(words_BT, batch.lengths, strict=True)])
-        return totals if self.total else totals / np.maximum(batch.lengths, 1)
+        return (_sums if self.total else _means)(words_BT, batch.lengths)
+
+
+class Margin(HighestFirst):
+    """`margin`: the mean over words of 1 − (p₁ − p₂), p₁ and p₂ being those of the two likeliest tags (Scheffer et al.
+    2001)."""
+
+    needs = frozenset({"marginals"})
+
+    def measure(self, batch: Inference) -> NDArray[np.float64]:
+        """(B,) margin uncertainties in [0, 1]; p₂ = 0 where there is but one tag."""
+        p_BTC = np.sort(batch.marginals_BTC.astype(np.float64), axis=-1)
+        second_BT = p_BTC[..., -2] if p_BTC.shape[-1] > 1 else 0.0
+        words_BT = 1.0 - np.clip(p_BTC[..., -1] - second_BT, 0.0, 1.0)
+        return _means(words_BT, batch.lengths)
+
+
+def _means(words_BT: NDArray[np.float64], lengths_B: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(B,) the mean over each sentence's words; 0 for none."""
+    return _sums(words_BT, lengths_B) / np.maximum(lengths_B, 1)
+
+
+def _sums(words_BT: NDArray[np.float64], lengths_B: NDArray[np.int64]) -> NDArray[np.float64]:
+    # sentence by sentence: summed over padding, the rounding would depend on the batch
+    return np.array([words_T[:n].sum() for words_T, n in zip(words_BT, lengths_B, strict=True)], np.float64)
 
 
 def _surprisal(batch: Inference) -> NDArray[np.float64]:

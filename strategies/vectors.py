@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,11 +15,33 @@ _BLOCK = 2**22
 """Products held at a time: 16 MB."""
 
 
+@dataclass(frozen=True, slots=True)
+class OuterProducts:
+    """N vectors a ⊗ b of A·H numbers each, kept as their factors: ⟨a ⊗ b, c ⊗ d⟩ = ⟨a, c⟩⟨b, d⟩, so that the long
+    vectors are never made."""
+
+    left_NA: NDArray[np.float32]
+    right_NH: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.left_NA)
+
+    def __getitem__(self, places: slice | list[int] | NDArray[np.int64]) -> OuterProducts:
+        return OuterProducts(self.left_NA[places], self.right_NH[places])
+
+
+Vectors = NDArray[np.float32] | OuterProducts
+"""(N, d) what distances are between."""
+
+
 def sentence_vectors(batch: Inference) -> NDArray[np.float32]:
-    """(B, H) the mean over its words of the state that enters the last layer; zeros for a sentence without words.
+    """(B, H) the state that enters the last layer, the mean of them where each word (or pair) has its own; zeros for a
+    sentence without words.
 
     Raises ValueError if the model gave no hidden states.
     """
+    if batch.state_BH is not None:
+        return np.where(batch.lengths[:, None] > 0, batch.state_BH, np.float32(0))
     if batch.hidden_BTH is None:
         raise ValueError("sentence vectors need hidden states, and this batch has none")
     # sentence by sentence: summed over padding, the rounding would depend on the batch
@@ -46,10 +70,25 @@ def binary_exponent(*arrays: NDArray[np.float32]) -> int:
     return exponent if abs(exponent) > 32 else 0
 
 
-def squared_norms(vectors_Nd: NDArray[np.float32]) -> NDArray[np.float64]:
+def squared_norms(vectors_Nd: Vectors) -> NDArray[np.float64]:
     """(N,) ‖x‖²."""
+    if isinstance(vectors_Nd, OuterProducts):
+        return squared_norms(vectors_Nd.left_NA) * squared_norms(vectors_Nd.right_NH)
     norms: NDArray[np.float64] = np.einsum("nd,nd->n", vectors_Nd, vectors_Nd, dtype=np.float64)
     return norms
+
+
+def inner_products(
+    vectors_Nd: Vectors, others_Kd: Vectors, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """(N, K) ⟨x, y⟩ of vectors of one kind, written to `out` if there is one."""
+    if isinstance(vectors_Nd, OuterProducts):
+        assert isinstance(others_Kd, OuterProducts)
+        products_NK = inner_products(vectors_Nd.left_NA, others_Kd.left_NA, out)
+        products_NK *= inner_products(vectors_Nd.right_NH, others_Kd.right_NH)
+        return products_NK
+    assert not isinstance(others_Kd, OuterProducts)
+    return np.matmul(vectors_Nd, others_Kd.T, out=out)
 
 
 def squared_distances(vectors_Nd: NDArray[np.float32], norms_N: NDArray[np.float64], one: int) -> NDArray[np.float64]:
@@ -62,7 +101,7 @@ def squared_distances(vectors_Nd: NDArray[np.float32], norms_N: NDArray[np.float
 
 
 def nearest(
-    vectors_Nd: NDArray[np.float32], norms_N: NDArray[np.float64], centres_Kd: NDArray[np.float32]
+    vectors_Nd: Vectors, norms_N: NDArray[np.float64], centres_Kd: Vectors
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(N,) which of the centres is nearest to each vector, and the squared distance to it, 0 for its copies.
 
@@ -75,7 +114,7 @@ def nearest(
     places, closeness = np.empty(len(vectors_Nd), np.int64), np.empty(len(vectors_Nd), np.float32)
     for start in range(0, len(vectors_Nd), rows):
         part = vectors_Nd[start : start + rows]
-        products = np.matmul(part, centres_Kd.T, out=block[: len(part)])
+        products = inner_products(part, centres_Kd, out=block[: len(part)])
         products -= halves  # ‖x − c‖² = ‖x‖² − 2 (x·c − ‖c‖²/2)
         best = products.argmax(axis=1)
         places[start : start + rows] = best

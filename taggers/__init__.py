@@ -1,4 +1,4 @@
-"""Models that mark spans in sentences, by name."""
+"""Models that mark sentences (spans, choices, relations), by name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpus import Kind
 from taggers.base import Progress, Tagger, sealed_card, spans_of
 from taggers.checksums import Damaged
+from taggers.storage import LOADING
 
 __all__ = ["TAGGERS", "Damaged", "Progress", "Registered", "Tagger", "load", "spans_of", "tagger_class"]
 
@@ -20,13 +22,16 @@ class Registered:
     module: str
     class_name: str
     provides: frozenset[str]
-    """Fields of `Inference` beyond the path: log_prob, marginals, hidden, samples."""
+    """Fields of `Inference` beyond the path: log_prob, marginals, hidden, samples. And per_text, where there may be one
+    decision a text."""
     dropouts: tuple[str, ...] = ()
     """Its ways to make a pass stochastic, the usual one first."""
     warm_starts: bool = False
     """Whether it can go on from an earlier model."""
     encoder: bool = False
     """Whether it starts from a pre-trained encoder, by the option of that name."""
+    kind: Kind = "spans"
+    """What it marks."""
 
 
 if "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ:
@@ -56,22 +61,54 @@ TAGGERS: dict[str, Registered] = {
         warm_starts=True,
         encoder=True,
     ),
+    "relation-classifier": Registered(
+        "taggers.relation_classifier",
+        "RelationClassifier",
+        NEURAL | {"per_text"},
+        ("last", "all"),
+        warm_starts=True,
+        encoder=True,
+        kind="relations",
+    ),
+    "tfidf-classifier": Registered(
+        "taggers.tfidf_classifier",
+        "TfidfClassifier",
+        frozenset({"log_prob", "marginals", "per_text"}),
+        kind="choices",
+    ),
     "transformer": Registered(
         "taggers.transformer", "TransformerTagger", NEURAL, ("last", "all"), warm_starts=True, encoder=True
     ),
+    "transformer-classifier": Registered(
+        "taggers.transformer_classifier",
+        "TransformerClassifier",
+        NEURAL | {"per_text"},
+        ("last", "all"),
+        warm_starts=True,
+        encoder=True,
+        kind="choices",
+    ),
     "window": Registered("taggers.window", "WindowTagger", NEURAL, DROPOUTS, warm_starts=True, encoder=True),
 }
+
+SEVERAL = Registered("taggers.several", "Several", frozenset())
+"""What a stored model of several kinds is; it follows from the project, so that nobody names it."""
 
 
 def tagger_class(name: str) -> type[Tagger]:
     """The class registered under `name`. Raises ValueError with the known names if there is none."""
     if name not in TAGGERS:
         raise ValueError(f"unknown tagger {name!r}; known: {', '.join(sorted(TAGGERS))}")
-    entry = TAGGERS[name]
+    return _class(TAGGERS[name])
+
+
+def _class(entry: Registered) -> type[Tagger]:
     return getattr(importlib.import_module(entry.module), entry.class_name)
 
 
 def load(folder: Path) -> Tagger:
     """Read a stored model of whatever kind. Raises as `Tagger.load` does."""
     card = sealed_card(folder)
-    return tagger_class(card["tagger"])._restored(folder, card)
+    cls = _class(SEVERAL) if card["tagger"] == "several" else tagger_class(card["tagger"])
+    with LOADING:
+        return cls._restored(folder, card)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from corpus import Inference, Sentence, Span
+from corpus import Inference, Kind, Mark, Sentence, Span
 from corpus.tags import decode
 from taggers.checksums import damaged, seal, verify
 from taggers.forms import OURS, OWN_FOLDER, Form
@@ -49,14 +49,17 @@ class Options(BaseModel):
 
 
 class Tagger(ABC):
-    """A model that marks spans in sentences.
+    """A model that marks sentences: spans in them or, by its `kind`, choices about them or relations.
 
     A subclass names itself as in `taggers.TAGGERS`, gives its `Options`, and implements `fit`,
-    `infer`, `_write` and `_read`; `predict`, `save` and `load` follow from those.
-    Sentences with `spans == ()` are negatives and are learned from; `spans is None` is refused by `fit`.
+    `infer`, `_write` and `_read`, and `marks` if it finds no spans; `predict`, `save` and `load` follow from those.
+    Sentences with `spans == ()` are negatives and are learned from; `spans is None` is refused by `fit`. So it is with
+    the other kinds.
     """
 
     name: ClassVar[str]
+    kind: ClassVar[Kind] = "spans"
+    """What it marks."""
     Options: ClassVar[type[Options]] = Options
     uses_dev: ClassVar[bool] = True
     """Whether `fit` profits from a dev set (early stopping). If not, it gets all data as `train`."""
@@ -110,16 +113,25 @@ class Tagger(ABC):
     def _read(self, folder: Path) -> None:
         """Restore what `_write` wrote; `options`, `seed` and `tags` are set already."""
 
-    def predict(self, sentences: Sequence[Sentence]) -> list[list[Span]]:
-        """The spans of each sentence, in the order given, each with a confidence.
+    def predict(self, sentences: Sequence[Sentence]) -> list[list[Mark]]:
+        """The marks of each sentence, in the order given, each with a confidence.
 
         A span's confidence is the least of its words' probabilities of their tags.
         """
-        spans: list[list[Span]] = [[] for _ in sentences]
+        marks: list[list[Mark]] = [[] for _ in sentences]
         for batch in self.infer(sentences):
-            for i, found in zip(batch.indices, spans_of(batch, sentences), strict=True):
-                spans[i] = found
-        return spans
+            for i, found in zip(batch.indices, self.marks(batch, sentences), strict=True):
+                marks[i] = found
+        return marks
+
+    def marks(self, batch: Inference, sentences: Sequence[Sentence]) -> list[list[Mark]]:
+        """What a batch of `infer(sentences)` marks, one list per row of the batch."""
+        return [list(spans) for spans in spans_of(batch, sentences)]
+
+    @property
+    def parts(self) -> dict[Kind, Tagger]:
+        """The models that this one is made of, by what they mark, in the order in which they are asked."""
+        return {self.kind: self}
 
     def goes_on_from(self, earlier: Tagger) -> bool:
         """Whether `fit` can start from this model: it must be of the same kind, with the same options."""
@@ -230,16 +242,16 @@ def check_start(tagger: Tagger, start: Tagger | None) -> None:
 
 def check_fit(tagger: Tagger, train: Sequence[Sentence], dev: Sequence[Sentence], start: Tagger | None) -> None:
     """Raise ValueError for what `Tagger.fit` refuses."""
-    require_labels(train)
+    require_labels(train, tagger.kind)
     if dev:
-        require_labels(dev)
+        require_labels(dev, tagger.kind)
     check_start(tagger, start)
 
 
-def require_labels(sentences: Sequence[Sentence]) -> None:
-    """Raise ValueError unless there is at least one sentence and all of them have been labelled."""
+def require_labels(sentences: Sequence[Sentence], kind: Kind = "spans") -> None:
+    """Raise ValueError unless there is at least one sentence and all of them have been labelled so."""
     if not sentences:
         raise ValueError("nothing to learn from: `train` is empty")
     for sentence in sentences:
-        if sentence.spans is None:
+        if sentence.marks(kind) is None:
             raise ValueError(f"task {sentence.id} has not been labelled; label it or leave it out of `train`")

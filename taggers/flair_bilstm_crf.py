@@ -23,7 +23,7 @@ from taggers.crf_maths import Chains, batches
 from taggers.dropout import derive, text_keys
 from taggers.flair_network import FlairNetwork
 from taggers.forms import Form
-from taggers.labels import bio_tags, span_f1
+from taggers.labels import bio_tags, exact_f1
 from taggers.word_features import FeatureOptions, WordFeatures
 from taggers.word_pieces import within_budget
 
@@ -134,7 +134,7 @@ class FlairBiLSTMCRFTagger(Tagger):
         best_score, best, bad = (-1.0, 0.0), network.weights(), 0
         for epoch in range(1, self.options.epochs + 1):
             loss = self._epoch(examples, optimiser, rng)
-            f1 = span_f1(dev, self.predict(dev)) if dev else None
+            f1 = exact_f1(dev, self.predict(dev)) if dev else None
             score = (f1 or 0.0, -loss)
             if score > best_score:
                 best_score, best, bad = score, network.weights(), 0

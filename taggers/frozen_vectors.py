@@ -49,16 +49,38 @@ class FrozenVectors:
     def of(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.float16]]:
         """One (words, width) array for each text. They are not to be written to."""
         keys = [_key(text) for text in texts]
-        store = vector_store.store(f"{self.fingerprint}-{self._layers}", self.width)
+        store = vector_store.store(self._stored_as, self.width)
         known = store.get(list(dict.fromkeys(keys)))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         by_length = sorted(missing, key=lambda key: sum(map(len, missing[key])))
         for start in range(0, len(by_length), SORTED_AT_ONCE):
             some = by_length[start : start + SORTED_AT_ONCE]
-            new = dict(zip(some, self._encoder.read([missing[key] for key in some], self._layers), strict=True))
+            new = dict(zip(some, self._read([missing[key] for key in some]), strict=True))
             store.put(new)
             known |= new | store.get(some)  # what is on disk need not be in memory
         return [known[key] for key in keys]
+
+    @property
+    def _stored_as(self) -> str:
+        return f"{self.fingerprint}-{self._layers}"
+
+    def _read(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.float16]]:
+        return self._encoder.read(texts, self._layers)
+
+
+class FrozenTextVectors(FrozenVectors):
+    """Vectors of texts: the means of their words' vectors, so that a store of long texts stays small.
+
+    `of` gives a (1, width) array for each text; none of them may be without words.
+    """
+
+    @property
+    def _stored_as(self) -> str:
+        return f"{super()._stored_as}-text"
+
+    def _read(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.float16]]:
+        of_words = super()._read(texts)
+        return [vectors.mean(axis=0, dtype=np.float32, keepdims=True).astype(np.float16) for vectors in of_words]
 
 
 class Encoder(Protocol):

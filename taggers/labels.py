@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from corpus import Sentence, Span
+from corpus import Kind, Mark, Sentence
 
 
 def bio_tags(train: Sequence[Sentence]) -> tuple[str, ...]:
@@ -13,10 +13,10 @@ def bio_tags(train: Sequence[Sentence]) -> tuple[str, ...]:
     return ("O", *(f"{prefix}-{label}" for label in labels for prefix in "BI"))
 
 
-def span_f1(gold: Sequence[Sentence], predicted: Sequence[Sequence[Span]]) -> float:
+def exact_f1(gold: Sequence[Sentence], predicted: Sequence[Sequence[Mark]], kind: Kind = "spans") -> float:
     """Micro-averaged F1 of exact matches (place and label); 1 if there is nothing to find and nothing found."""
     found = correct = wanted = 0
-    for sentence, spans in zip(gold, predicted, strict=True):
-        truth = set(sentence.spans or ())
-        found, wanted, correct = found + len(spans), wanted + len(truth), correct + len(truth & set(spans))
+    for sentence, marks in zip(gold, predicted, strict=True):
+        truth = set(sentence.marks(kind) or ())
+        found, wanted, correct = found + len(marks), wanted + len(truth), correct + len(truth & set(marks))
     return 2 * correct / (found + wanted) if found + wanted else 1.0

@@ -24,7 +24,7 @@ from corpus.windows import windows
 from taggers import base, encoders, training
 from taggers.base import OnProgress, Progress, Tagger, no_progress
 from taggers.dropout import KeyedDropout, derive, text_keys
-from taggers.labels import bio_tags, span_f1
+from taggers.labels import bio_tags, exact_f1
 from taggers.layers import WordEncoder, inside
 from taggers.tag_decoders import TagDecoder
 from taggers.warm_start import Axis, shrink_and_perturb
@@ -183,7 +183,7 @@ class NetworkTagger(Tagger):
                 total += self._step([examples[i] for i in batch], optimiser) * sum(lengths[i] for i in batch)
                 schedule.step()
             network.eval()
-            f1 = span_f1(dev, self.predict(dev)) if dev else None
+            f1 = exact_f1(dev, self.predict(dev)) if dev else None
             ends = best.ends(f1)
             on_progress(Progress(epoch, epochs, total / (passes * sum(lengths)), f1))
             if ends:

@@ -24,7 +24,7 @@ from taggers.fine_tuning import Course, Example, learn
 from taggers.forms import Form
 from taggers.frozen_network import Frozen, FrozenReader
 from taggers.frozen_vectors import FrozenVectors
-from taggers.labels import bio_tags, span_f1
+from taggers.labels import bio_tags, exact_f1
 from taggers.reading import BATCH_PIECES, Part, TextBatch, side_by_side, text_batches, word_places
 from taggers.token_classification import FORM, token_classifier
 from taggers.training import whole_or_none
@@ -82,7 +82,7 @@ class TransformerTagger(Tagger):
     """
 
     name: ClassVar[str] = "transformer"
-    Options = TransformerOptions
+    Options: ClassVar[type[base.Options]] = TransformerOptions
     dropouts: ClassVar[tuple[str, ...]] = ("last", "all")
     warm_starts: ClassVar[bool] = True
     packages = ("transformers", "tokenizers", "torch")
@@ -105,20 +105,27 @@ class TransformerTagger(Tagger):
     ) -> None:
         """An interrupted fit leaves the tagger without a model. See `Tagger.fit`."""
         check_fit(self, train, dev, start)
-        earlier = (start._fitted(), start.tags) if isinstance(start, TransformerTagger) else None
+        earlier = (start._fitted(), start._classes) if isinstance(start, TransformerTagger) else None
         with whole_or_none(self):
-            self.tags = bio_tags(train)
+            self._learn_labels(train)
             self._build()
             if earlier is not None:
-                network, (before, tags) = self._fitted(), earlier
-                shrink_and_perturb(network, before.state_dict(), network.axes(self.tags, tags))
+                network, (before, classes) = self._fitted(), earlier
+                shrink_and_perturb(network, before.state_dict(), network.axes(self._classes, classes))
             self._learn(train, dev, on_progress)
+
+    def _learn_labels(self, train: Sequence[Sentence]) -> None:
+        self.tags = bio_tags(train)
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        """What the last layer speaks of, by name."""
+        return self.tags
 
     def _build(self) -> None:
         """A network that has learned nothing yet."""
         if self.options.freeze is True:
-            vectors = FrozenVectors(self.options.encoder)
-            self._assemble_frozen(vectors)
+            self._assemble_frozen(self._frozen_vectors())
         else:
             encoder, tokenizer = encoders.load_encoder(self.options.encoder)
             encoders.freeze(encoder, self.options.freeze)
@@ -158,7 +165,7 @@ class TransformerTagger(Tagger):
             ),
             np.random.default_rng(self.seed),
             autocast=lambda: torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16),
-            dev_f1=(lambda: span_f1(dev, self.predict(dev))) if dev else None,
+            dev_f1=(lambda: exact_f1(dev, self.predict(dev), self.kind)) if dev else None,
             on_progress=on_progress,
         )
 
@@ -289,8 +296,11 @@ class TransformerTagger(Tagger):
         for name, weight in self._fitted().own_weights().items():
             weight.copy_(stored[name])
 
+    def _frozen_vectors(self) -> FrozenVectors:
+        return FrozenVectors(self.options.encoder)
+
     def _known_vectors(self, card: dict[str, str]) -> FrozenVectors:
-        vectors = FrozenVectors(self.options.encoder)
+        vectors = self._frozen_vectors()
         if vectors.fingerprint != card["fingerprint"]:
             raise ValueError(
                 f"encoder {self.options.encoder!r} has other weights than when this model was fitted; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_no_instance_without_a_project_touches_anything(hosted):
     assert hosted().project_id == ""
 
 
-def ranked(model, version: str, *texts: str) -> None:
+def ranked(model, version: str, *texts: str, marks: Sequence[Any] = ([0, 3, "PER", 0.9],)) -> None:
     """A round of this version becomes the current one; it has ranked these texts, the tasks 1, 2, …"""
     with model.workspace.db.write() as session:
         project = session.scalar(select(Project))
@@ -103,7 +104,7 @@ def ranked(model, version: str, *texts: str) -> None:
         session.flush()
         project.current_round_id = this.id
         for place, text in enumerate(texts):
-            row = {"text_hash": text_hash(text), "words": 4, "spans": [[0, 3, "PER", 0.9]], "position": place}
+            row = {"text_hash": text_hash(text), "words": 4, "spans": [*marks], "position": place}
             session.add(Prediction(round_id=this.id, task_id=1 + place, **row))
 
 
@@ -126,3 +127,25 @@ def test_a_task_that_is_new_is_answered_by_the_version_in_force_after_it_was_wri
     older = hosted("4", label_config=CONFIG)
     ranked(model, "v2", "Ada lives in Oslo")
     assert older.predict([task(1)])[0]["model_version"] == "v2"
+
+
+CHOICES = (
+    '<View><Choices name="mood" toName="text"><Choice value="good"/><Choice value="bad"/></Choices>'
+    '<Text name="text" value="$text"/></View>'
+)
+
+
+def test_predicted_choices_are_served(hosted):
+    model = hosted("4", label_config=CHOICES)
+    model.predict([task(1)])
+    ranked(model, "v1", "Ada lives in Oslo", marks=[["good", 0.8]])
+    ((region,),) = [answer["result"] for answer in hosted("4", label_config=CHOICES).predict([task(1)])]
+    assert (region["from_name"], region["type"], region["value"]) == ("mood", "choices", {"choices": ["good"]})
+    assert region["score"] == 0.8
+
+
+def test_a_strategy_that_the_projects_models_cannot_serve_is_refused(hosted):
+    told = {"strategy": "batch-bald", "tagger": "crf", "classifier": "transformer-classifier"}
+    hosted("4", label_config=CHOICES).set_extra_params(told)
+    with pytest.raises(ValueError, match=r"'batch-bald'.*one distribution a text"):
+        hosted("5", label_config=CONFIG).set_extra_params(told)

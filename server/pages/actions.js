@@ -3,6 +3,9 @@
 import { post } from "./api.js";
 import { el, fill } from "./dom.js";
 
+/** The setting that names the model of a kind of marks; its control has that name as id. */
+const MODELS = { spans: "tagger", choices: "classifier", relations: "relation_classifier" };
+
 /** Run an action while its control is at rest; tell what came of it in `answer`. Whether it was taken up. */
 export async function act(control, answer, action) {
   if (control.getAttribute("aria-disabled") === "true") return false;
@@ -32,10 +35,10 @@ export function actions(base, at, onChanged) {
   pause.addEventListener("click", () =>
     act(pause, at("answer"), () => post(`${base}/pause`, { paused: !project.paused })).then(done),
   );
-  at("tagger").addEventListener("change", offerStrategies);
+  for (const name of Object.values(MODELS)) at(name).addEventListener("change", offerStrategies);
   settings.addEventListener("submit", (event) => {
     event.preventDefault();
-    const wanted = { tagger: at("tagger").value, strategy: at("strategy").value };
+    const wanted = Object.fromEntries([...Object.values(models()), "strategy"].map((name) => [name, at(name).value]));
     const changed = Object.fromEntries(
       Object.entries(wanted).filter(([name, value]) => value !== project.settings[name]),
     );
@@ -56,9 +59,26 @@ export function actions(base, at, onChanged) {
     act(event.submitter ?? form, at("simulation-answer"), () => post(`${base}/simulations`, wanted)).then(done);
   });
 
+  /** The settings of the models of what the project marks, by kind. */
+  function models() {
+    return Object.fromEntries(Object.keys(project.models).map((kind) => [kind, MODELS[kind]]));
+  }
+
+  /** Strategies that fit all models that have a say in the order; `named` says which model a setting names. */
+  function fitting(named) {
+    const { queue_by: by, acquisition } = project.settings;
+    const all = Object.entries(models());
+    const ordering = all.filter(([kind]) => kind === by);
+    const ranks = (ordering.length ? ordering : all).map(([kind, name]) =>
+      acquisition && project.choices.models[name].includes(acquisition) ? acquisition : named(name),
+    );
+    const [first, ...others] = ranks.map((model) => project.choices.strategies[model] ?? []);
+    return first.filter((strategy) => others.every((fit) => fit.includes(strategy)));
+  }
+
   function offerStrategies() {
-    const ranking = project.settings.acquisition ?? at("tagger").value;
-    offer(at("strategy"), project.choices.strategies[ranking] ?? [], at("strategy").value || project.settings.strategy);
+    const chosen = at("strategy").value || project.settings.strategy;
+    offer(at("strategy"), fitting((name) => at(name).value), chosen);
   }
 
   return function show(summary) {
@@ -69,13 +89,17 @@ export function actions(base, at, onChanged) {
     if (project.link && /^https?:/.test(project.link)) at("link").href = project.link;
     const known =
       before &&
-      JSON.stringify([before.settings, before.choices]) === JSON.stringify([project.settings, project.choices]);
+      JSON.stringify([before.settings, before.choices, before.models]) ===
+        JSON.stringify([project.settings, project.choices, project.models]);
     if (known) return; // what somebody is choosing right now stays
-    offer(at("tagger"), project.choices.taggers, project.settings.tagger);
+    const used = Object.values(models());
+    for (const name of Object.values(MODELS)) {
+      at(name).closest("label").hidden = !used.includes(name);
+      offer(at(name), project.choices.models[name], project.settings[name]);
+    }
     at("strategy").value = "";
     offerStrategies();
-    const ranking = project.settings.acquisition ?? project.settings.tagger;
-    const boxes = (project.choices.strategies[ranking] ?? []).map((name) => {
+    const boxes = fitting((name) => project.settings[name]).map((name) => {
       const box = el("input", { type: "checkbox", name: "strategies", value: name, id: `simulate-${name}` });
       box.checked = name === project.settings.strategy || name === "random";
       return el("label", {}, box, ` ${name}`);

@@ -1,13 +1,14 @@
-// The learning curve: F1 against words labelled, with intervals and the fitted continuation.
+// The learning curve: F1 against words labelled, with intervals and the fitted continuation, and F1 of each kind.
 
 import { el, outside, say, table } from "./dom.js";
-import { interval, number, points } from "./words.js";
+import { kindTable } from "./tables.js";
+import { f1Of, interval, number, points } from "./words.js";
 
 const HEIGHT = 300;
 let chart = null;
 
 /** Draw the curve and all it says into `container`. */
-export function showCurve(container, { curve, advice }) {
+export function showCurve(container, { curve, advice, ...project }) {
   chart?.destroy();
   chart = null;
   const told = [advice?.text, curve.fit?.text, curve.saving?.text].filter(Boolean);
@@ -20,7 +21,7 @@ export function showCurve(container, { curve, advice }) {
     return;
   }
   const last = curve.points.at(-1);
-  const summary = `F1 against words labelled, after ${curve.points.length} trained models: ${points(last.f1)} at ${number(last.words)} words.`;
+  const summary = `${f1Of(last)} against words labelled, after ${curve.points.length} trained models: ${points(last.f1)} at ${number(last.words)} words.`;
   const figure = el("div", {
     class: "chart",
     role: "img",
@@ -56,13 +57,15 @@ export function showCurve(container, { curve, advice }) {
     "details",
     { id: "curve-table", open: container.querySelector("#curve-table")?.open },
     el("summary", {}, "The curve as a table"),
-    table("F1 after each trained model", head, [...rows, ...more]),
+    table(`${f1Of(last)} after each trained model`, head, [...rows, ...more]),
   );
   const earlier = new Set(curve.points.map((point) => point.method).filter((method) => method !== last.method));
   const key = earlier.size
     ? `Hollow: measured by ${[...earlier].join(", ")}; filled: by ${last.method}. The two do not compare: cross-validation tests on texts that the strategy chose, which are the hard ones.`
     : null;
-  container.replaceChildren(...sentences, figure, reading, key ? el("p", { class: "quiet" }, key) : "", details);
+  const kinds = kindTable(project);
+  const legend = key ? el("p", { class: "quiet" }, key) : "";
+  container.replaceChildren(...sentences, figure, reading, legend, details, kinds ?? "");
   draw(figure, reading, curve);
 }
 
@@ -125,7 +128,7 @@ function draw(figure, reading, curve) {
       },
       {
         ...axis,
-        label: "F1",
+        label: f1Of(curve.points.at(-1)),
         labelFont: axis.font,
         labelSize: 20,
         size: 32,

@@ -1,7 +1,7 @@
 // The figures of a project that stand beside its state.
 
 import { el, outside } from "./dom.js";
-import { interval, nextRound, NONE, number, points } from "./words.js";
+import { f1Of, interval, nextRound, NONE, number, points } from "./words.js";
 
 /** A list of terms with their values; `long` with version, model and order. */
 export function facts(summary, long = false) {
@@ -10,7 +10,7 @@ export function facts(summary, long = false) {
     ? [el("strong", {}, points(scores.f1)), " ", el("span", { class: "quiet" }, interval(scores.low, scores.high))]
     : NONE;
   const pairs = [
-    ["F1", f1],
+    [scores && scores.kind !== "spans" ? f1Of(scores) : "F1", f1],
     [
       "Labelled",
       [el("strong", {}, number(summary.labelled)), el("span", { class: "quiet" }, ` of ${number(summary.tasks)}`)],
@@ -19,9 +19,11 @@ export function facts(summary, long = false) {
     ["Next round", nextRound(summary)],
   ];
   if (long) {
-    const ranked = summary.ranked_by && summary.ranked_by !== summary.tagger ? `, ranked by ${summary.ranked_by}` : "";
+    const models = Object.values(summary.models);
+    const another = summary.ranked_by && ![...models, "several"].includes(summary.ranked_by);
+    const ranked = another ? `, ranked by ${summary.ranked_by}` : "";
     const ordered = summary.ordered_by && summary.ordered_by !== summary.strategy;
-    pairs.push(["Model", [outside(summary.tagger), ranked]]);
+    pairs.push([models.length > 1 ? "Models" : "Model", [outside(models.join(", ")), ranked]]);
     pairs.push(["Order", ordered ? `${summary.ordered_by}, later ${summary.strategy}` : outside(summary.strategy)]);
     pairs.push(["Version", summary.version ? outside(summary.version) : NONE]);
     pairs.push(["Measured", scores?.method ?? NONE]);

@@ -22,7 +22,8 @@ const [status, showState] = stateView();
 at("status").append(status);
 const showActions = actions(base, at, () => (loadProject(), loadSimulations()));
 const check = checks(base, at, part("checks"));
-let colours = new Map();
+let labels = [];
+let colours = painted(labels);
 let state = null;
 let seen = {};
 const drawn = new Map();
@@ -58,18 +59,26 @@ function redraw(name, data, draw) {
 function showProject(project) {
   showSummary(project);
   showActions(project);
-  const painted = new Map(project.labels.map((label) => [label.value, label.colour]));
-  if (JSON.stringify([...painted]) !== JSON.stringify([...colours])) {
+  if (JSON.stringify(project.labels) !== JSON.stringify(labels)) {
     drawn.clear();
     seen = {};
+    labels = project.labels;
+    colours = painted(labels);
   }
-  colours = painted;
   at("content").hidden = false; // before the chart, which asks for its width
-  redraw("curve", [project.curve, project.advice], () => showCurve(part("curve"), project));
+  const { curve, advice, evaluation, evaluated_also } = project;
+  redraw("curve", [curve, advice, evaluation, evaluated_also], () => showCurve(part("curve"), project));
   redraw("labels", project.label_scores, () => fill(part("labels"), labelTable(project, colours)));
   redraw("batch", project.batch, () => fill(part("batch"), batchView(project, colours)));
   redraw("versions", project.versions, () => fill(part("versions"), versionTable(project, rollBack)));
   redraw("rounds", project.rounds, () => fill(part("rounds"), roundTable(project)));
+}
+
+/** The colours of labels, by kind. */
+function painted(labels) {
+  const of = (kind) =>
+    new Map(labels.filter((label) => label.kind === kind).map((label) => [label.value, label.colour]));
+  return { spans: of("spans"), choices: of("choices"), relations: of("relations") };
 }
 
 function rollBack(version) {

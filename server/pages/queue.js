@@ -1,7 +1,7 @@
 // The next tasks of the queue, and the tasks whose labels look wrong.
 
 import { el, outside } from "./dom.js";
-import { cutter, foldable, marked, size, tag } from "./text.js";
+import { arrows, chips, cutter, foldable, marked, size, tag } from "./text.js";
 import { number, plural } from "./words.js";
 
 const WORD = 80; // characters of a word that are shown
@@ -10,10 +10,12 @@ const rounded = (value) => (value === null || value === undefined ? null : Numbe
 /** The queue's tasks in their order, each with its marked text and why it stands there. */
 export function queueList({ tasks }, colours) {
   if (!tasks.length) return [el("p", { class: "quiet" }, "Nothing is queued.")];
+  const has = (name) => tasks.some((task) => task[name].length > 0);
   const legend = [
-    "The order in which Label Studio gives tasks. Underlined: what the model marks. ",
-    el("span", { class: "uncertain" }, "Dotted"),
-    ": the words it is least sure of.",
+    "The order in which Label Studio gives tasks.",
+    has("spans") && " Underlined: what the model marks.",
+    has("uncertain") && [" ", el("span", { class: "uncertain" }, "Dotted"), ": the words it is least sure of."],
+    (has("choices") || has("relations")) && " Below a text: what the model chooses and relates, and how sure it is.",
   ];
   return [
     el("p", { class: "quiet" }, legend),
@@ -48,7 +50,9 @@ function queued(task, colours) {
       figures.filter(Boolean).map((figure) => el("span", {}, figure)),
       task.holdout && el("span", { class: "chip" }, "hold-out"),
     ),
-    foldable(marked(task.text, task.spans, colours, doubted), task.text, `queue-${task.id}`),
+    foldable(marked(task.text, task.spans, colours.spans, doubted), task.text, `queue-${task.id}`),
+    chips(task.choices, colours.choices),
+    arrows(task.text, task.relations, colours.relations),
     task.cut && el("p", { class: "quiet" }, "The text goes on; open the task to read it all."),
     el("p", { class: "quiet" }, task.why, doubted.length > 0 && [" Least sure of ", doubted.map(unsure), "."]),
   );
@@ -58,16 +62,32 @@ function heading(id, link) {
   return link ? el("a", { href: link, target: "_blank", rel: "noopener" }, `Task ${id}`) : el("span", {}, `Task ${id}`);
 }
 
-/** Tasks whose given labels the model doubts: both readings, and the words they differ in. */
-export function suspectList({ items, checked }, colours) {
+/** Tasks whose given labels the model doubts: both readings, and the words they differ in; or the choice. */
+export function suspectList({ items, checked, notes }, colours) {
   if (checked === null || checked === undefined)
     return [el("p", { class: "quiet" }, "Labels are checked after the next training.")];
-  const told = `${plural(checked, "labelled task")} checked, ${number(items.length)} suspected.`;
+  const counted = `${plural(checked, "labelled task")} checked, ${number(items.length)} suspected.`;
+  const told = [counted, ...(notes ?? [])].join(" ");
   const list = items.map((item) => suspected(item, colours));
   return [el("p", { class: "quiet" }, told), items.length > 0 && el("ul", { class: "tasks" }, list)];
 }
 
 function suspected(item, colours) {
+  return item.choice ? suspectedChoice(item, colours.choices) : suspectedWords(item, colours.spans);
+}
+
+function suspectedChoice({ task, link, text, choice }, colours) {
+  const labels = ["The text is given ", tag(choice.given, colours), ", suggested ", tag(choice.suggested, colours)];
+  return el(
+    "li",
+    {},
+    el("p", { class: "meta" }, heading(task, link)),
+    foldable(marked(text, [], colours), text, `suspect-${task}-choice`),
+    el("p", {}, labels, el("span", { class: "quiet" }, ` (confidence ${choice.confidence.toFixed(2)})`)),
+  );
+}
+
+function suspectedWords(item, colours) {
   const cut = cutter(item.text);
   const reading = (name, spans) =>
     el(

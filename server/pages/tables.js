@@ -2,7 +2,7 @@
 
 import { coloured, el, outside, table } from "./dom.js";
 import { tag } from "./text.js";
-import { activity, bytes, duration, interval, moment, number, points } from "./words.js";
+import { activity, bytes, duration, f1Of, interval, moment, number, points } from "./words.js";
 
 const nothing = (text) => [el("p", { class: "quiet" }, text)];
 const date = (iso) => el("time", { datetime: iso }, moment(iso));
@@ -19,15 +19,42 @@ export function labelTable({ label_scores: scores }, colours) {
     ["Found", right],
     ["Labelled", right],
   ];
-  const rows = scores.map((row) => [
-    tag(row.label, colours),
-    ...[row.precision, row.recall].map(points),
-    el("strong", {}, points(row.f1)),
-    ...[row.gold, row.predicted, row.labelled].map(number),
+  return kindsOf(scores).flatMap(({ kind, rows }) => [
+    table(
+      `Precision, recall and F1 per label of ${kind}`,
+      columns,
+      rows.map((row) => [
+        tag(row.label, colours[kind]),
+        ...[row.precision, row.recall].map(points),
+        el("strong", {}, points(row.f1)),
+        ...[row.gold, row.predicted, row.labelled].map(number),
+      ]),
+    ),
+    el(
+      "p",
+      { class: "quiet" },
+      `Given and found: ${kind} in the tasks that F1 is measured on, by people and by the model. Labelled: ${kind} in all labelled tasks.`,
+    ),
   ]);
-  const told =
-    "Given and found: spans in the tasks that F1 is measured on, by people and by the model. Labelled: spans in all labelled tasks.";
-  return [table("Precision, recall and F1 per label", columns, rows), el("p", { class: "quiet" }, told)];
+}
+
+/** Rows by what they are of: spans, choices, relations. */
+function kindsOf(rows) {
+  const kinds = [...new Set(rows.map((row) => row.kind ?? "spans"))];
+  return kinds.map((kind) => ({ kind, rows: rows.filter((row) => (row.kind ?? "spans") === kind) }));
+}
+
+/** F1 of everything that a project marks, where that is of several kinds. */
+export function kindTable({ evaluation, evaluated_also: also }) {
+  if (!evaluation || !also.length) return null;
+  const rows = [evaluation, ...also].map((one) => [
+    f1Of(one),
+    el("strong", {}, points(one.f1)),
+    interval(one.low, one.high),
+    one.method,
+  ]);
+  const columns = [["What"], ["F1", right], ["95% interval", right], ["Measured"]];
+  return table("F1 of each kind, of the version in use", columns, rows);
 }
 
 /** What the last batch looked like beside the pool it was chosen from. */
@@ -35,17 +62,21 @@ export function batchView({ batch }, colours) {
   if (!batch) return nothing("There is no batch yet.");
   const lengths = `Round ${batch.round}: ${number(batch.tasks)} tasks, ${number(batch.words)} words; ${one(batch.mean_words)} words a task, ${one(batch.pool_mean_words)} in the pool.`;
   const most = Math.max(...batch.labels.flatMap((row) => [row.share ?? 0, row.pool_share ?? 0]), 0.001);
-  const rows = batch.labels.map((row) => [
-    tag(row.label, colours),
-    number(row.count),
-    measure(row.share, most, colours.get(row.label)),
-    measure(row.pool_share, most, null),
-  ]);
-  const columns = [["Label"], ["Spans", right], ["In the batch"], ["In the pool"]];
+  const mix = ({ kind, rows }) =>
+    table(
+      `Label mix of the last batch and of the pool: ${kind}`,
+      [["Label"], [kind[0].toUpperCase() + kind.slice(1), right], ["In the batch"], ["In the pool"]],
+      rows.map((row) => [
+        tag(row.label, colours[kind]),
+        number(row.count),
+        measure(row.share, most, colours[kind].get(row.label)),
+        measure(row.pool_share, most, null),
+      ]),
+    );
   return [
     el("p", {}, lengths),
     batch.text && el("p", {}, batch.text),
-    rows.length > 0 && table("Label mix of the last batch and of the pool", columns, rows),
+    kindsOf(batch.labels).map(mix),
   ];
 }
 

@@ -50,6 +50,27 @@ export function tag(label, colours) {
   return coloured(el("span", { class: "tag" }, outside(label)), colours.get(label));
 }
 
+/** What is chosen for a whole text, as chips. */
+export function chips(choices, colours) {
+  if (!choices.length) return null;
+  const chip = (choice) => el("span", { class: "chip" }, tag(choice.label, colours), sure(choice));
+  return el("p", { class: "chips" }, choices.map(chip));
+}
+
+/** Relations between the spans of a text, a line each. */
+export function arrows(text, relations, colours) {
+  if (!relations.length) return null;
+  const cut = cutter(text);
+  const end = (span) => el("b", {}, outside(cut(span.start, span.end)));
+  const line = (found) =>
+    el("li", {}, end(found.head), " → ", tag(found.label, colours), " → ", end(found.tail), sure(found));
+  return el("ul", { class: "arrows" }, relations.map(line));
+}
+
+function sure({ confidence }) {
+  return confidence === null ? null : el("span", { class: "quiet" }, ` ${confidence.toFixed(2)}`);
+}
+
 /** A long text begins folded, with a button that unfolds it; `id` tells it from others. */
 export function foldable(paragraph, text, id) {
   if (text.length <= LONG) return [paragraph];

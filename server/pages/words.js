@@ -27,6 +27,9 @@ export function bytes(count) {
   return count < 1e6 ? `${Math.ceil(count / 1e3)} kB` : `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
 }
 
+/** What an F1 is of; for one choice a text it is the accuracy. */
+export const f1Of = ({ kind, accuracy }) => `F1 of ${kind}${accuracy ? " (accuracy)" : ""}`;
+
 export const title = (summary) => summary.title || `Project ${summary.id}`;
 
 const STEPS = {
@@ -36,7 +39,7 @@ const STEPS = {
   evaluate: "measuring",
   measure: "reading the unlabelled tasks",
   rank: "ordering the queue",
-  tag: "marking spans",
+  tag: "marking texts",
   store: "saving",
   publish: "sending predictions to Label Studio",
 };

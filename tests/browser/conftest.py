@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.projects import Written, learned, write
+from tests.browser.projects import Written, classified, learned, related, write
 from tests.browser.site import Faults, Site
 from tests.chromium import launched
 
@@ -53,6 +53,18 @@ def fresh(site: Site, _numbers: Iterator[int]) -> Written:
 def project(site: Site, _numbers: Iterator[int]) -> Written:
     """A project after five rounds."""
     return learned(site.workspace, next(_numbers))
+
+
+@pytest.fixture
+def with_choices(site: Site, _numbers: Iterator[int]) -> Written:
+    """A project whose texts are classified, after two rounds."""
+    return classified(site.workspace, next(_numbers))
+
+
+@pytest.fixture
+def with_relations(site: Site, _numbers: Iterator[int]) -> Written:
+    """A project with relations between spans, after a round."""
+    return related(site.workspace, next(_numbers))
 
 
 @pytest.fixture

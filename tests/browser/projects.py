@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,11 +10,12 @@ from xml.sax.saxutils import quoteattr
 
 from sqlalchemy.orm import Session
 
-from corpus import Sentence, Span
+from corpus import Choice, Kind, Mark, Relation, Sentence, Span
 from labelstudio.events import record_of_task
 from labelstudio.records import AnnotationRecord
 from learning.database import Prediction, Project, Round, Task, text_hash
 from learning.intake import put_annotations, put_tasks
+from learning.marks import as_json
 from learning.workspace import Workspace
 from taggers import Tagger, tagger_class
 
@@ -25,6 +27,20 @@ CONFIG = (
     + "".join(f"<Label value={quoteattr(name)} background={quoteattr(colour)}/>" for name, colour in LABELS.items())
     + '</Labels><Text name="text" value="$text"/></View>'
 )
+CHOICES_CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="topic" toName="text">'
+    f'<Choice value="complaint" background="#d1242f"/><Choice value={quoteattr(SCRIPT)}/></Choices></View>'
+)
+RELATIONS_CONFIG = CONFIG.replace(
+    "</View>",
+    '<Relations><Relation value="works_for"/><Relation value="knows"/></Relations></View>',
+)
+EVALUATED: dict[Kind, list[str]] = {
+    "spans": ["PER", SCRIPT],
+    "choices": ["complaint", SCRIPT],
+    "relations": ["works_for"],
+}
+MIXED: dict[Kind, list[str]] = {**EVALUATED, "spans": list(LABELS)}
 EMOJI = "👩‍👩‍👧 Zoë 🎉 met Ana Ruiz in Vigo."
 RTL = "דנה לוי גרה בתל אביב"
 LONG = "On and on " + "🙂x" * 24_995
@@ -67,12 +83,21 @@ class Written:
             this = _round_of(session, self.id, number)
             this.state, this.error, this.finished_at = "failed", error, this.started_at + timedelta(seconds=9)
 
-    def finish(self, number: int, f1: float, words: int, queue: dict[int, list[Span]], *, stored: bool = False) -> None:
-        """It is done: its metrics, and its queue, which is the tasks of `queue` in their order with their spans."""
+    def finish(
+        self,
+        number: int,
+        f1: float,
+        words: int,
+        queue: Mapping[int, Sequence[Mark]],
+        *,
+        stored: bool = False,
+        kind: Kind = "spans",
+    ) -> None:
+        """It is done: its metrics, and its queue, which is the tasks of `queue` in their order with their marks."""
         with self.workspace.db.write() as session:
             this = _round_of(session, self.id, number)
             this.state, this.progress, this.finished_at = "done", {}, this.started_at + timedelta(seconds=80)
-            this.model_round_id, this.metrics = this.id, metrics(number, f1, words)
+            this.model_round_id, this.metrics = this.id, metrics(number, f1, words, kind)
             texts = {task.id: str(task.data["text"]) for task in _tasks(session, self.id)}
             session.add_all(
                 Prediction(
@@ -80,12 +105,12 @@ class Written:
                     task_id=task,
                     text_hash=text_hash(texts[task]),
                     words=len(Sentence.from_text("", texts[task])),
-                    spans=[[span.start, span.end, span.label, span.confidence] for span in spans],
+                    spans=as_json(marks),
                     position=place,
                     priority=1 / (1 + place),
                     holdout=place == 2,
                 )
-                for place, (task, spans) in enumerate(queue.items())
+                for place, (task, marks) in enumerate(queue.items())
             )
             session.get_one(Project, self.id).current_round_id = this.id
         if stored:
@@ -123,11 +148,16 @@ def version(number: int) -> str:
     return f"v{number}-abc{number}"
 
 
-def metrics(number: int, f1: float, words: int) -> dict[str, Any]:
+def metrics(number: int, f1: float, words: int, kind: Kind = "spans") -> dict[str, Any]:
     """Of a finished round, as `learning.rounds` writes them."""
     label = {"precision": f1 + 0.02, "recall": f1 - 0.02, "f1": f1, "support": 40}
     scores = {"f1": f1, "low": f1 - 0.04, "high": f1 + 0.03, "method": METHOD, "sentences": 20, "spans": 55}
-    mix = [{"label": name, "count": 9 - n, "share": 0.4 - n / 10, "pool_share": 0.25} for n, name in enumerate(LABELS)]
+    scores |= {"kind": kind, "accuracy": kind == "choices"}
+    also = {"also": {"spans": {**scores, "kind": "spans", "f1": 0.9}}} if kind == "relations" else {}
+    mix = [
+        {"kind": kind, "label": name, "count": 9 - n, "share": 0.4 - n / 10, "pool_share": 0.25}
+        for n, name in enumerate(MIXED[kind])
+    ]
     return {
         "strategy": "mnlp",
         "ranked_by": "crf",
@@ -136,7 +166,8 @@ def metrics(number: int, f1: float, words: int) -> dict[str, Any]:
         "labelled_words": words,
         "pool_sentences": 30,
         "seconds": SECONDS,
-        "evaluation": {**scores, "precision": f1, "recall": f1, "per_label": {"PER": label, SCRIPT: label}},
+        **also,
+        "evaluation": {**scores, "precision": f1, "recall": f1, "per_label": dict.fromkeys(EVALUATED[kind], label)},
         "batch": {
             **{"round": number, "tasks": 10, "words": 92, "mean_words": 9.2, "pool_mean_words": 7.1, "labels": mix},
             **{"diversity": 0.8, "text": "Its texts are as varied as the pool's."},
@@ -150,13 +181,13 @@ def metrics(number: int, f1: float, words: int) -> dict[str, Any]:
     }
 
 
-def write(workspace: Workspace, number: int, title: str | None = None) -> Written:
+def write(workspace: Workspace, number: int, title: str | None = None, config: str = CONFIG) -> Written:
     """A connected project with tasks and annotations, and no round yet. Tasks 1 to 3 are the hostile texts."""
     texts = [EMOJI, f"{SCRIPT} {RTL}", LONG, *PLAIN]
     tasks = [{"id": n, "data": {"text": text}, "created_at": BORN} for n, text in enumerate(texts, 1)]
     key = f"{number}.1767225600"
     with workspace.db.write() as session:
-        session.add(project := Project(key=key, external_id=number, label_config=CONFIG, title=title))
+        session.add(project := Project(key=key, external_id=number, label_config=config, title=title))
         session.flush()
         put_tasks(session, project, [record_of_task(task) for task in tasks], seed=0)
         put_annotations(session, project, [_annotation(n) for n in range(20, 34)])
@@ -181,6 +212,28 @@ def learned(workspace: Workspace, number: int, title: str | None = None) -> Writ
     spans = {"given": [{"start": 18, "end": 27, "label": "ORG"}], "suggested": []}
     item = {"task": 25, "text": PLAIN[21], **spans, "words": [doubt]}
     project.set(suspects={"version": version(5), "checked": 14, "items": [item]}, revision=5)
+    return project
+
+
+def classified(workspace: Workspace, number: int) -> Written:
+    """A project with one choice a text, after two rounds."""
+    project = write(workspace, number, config=CHOICES_CONFIG)
+    for n, f1 in enumerate((0.7, 0.8), 1):
+        project.begin(n, step="fit")
+        project.finish(n, f1, 300 * n, {4: [Choice("complaint", 0.61)], 5: [Choice(SCRIPT, 0.9)]}, kind="choices")
+    choice = {"given": "complaint", "suggested": SCRIPT, "confidence": 0.97}
+    item = {"task": 25, "text": PLAIN[21], "given": [], "suggested": [], "words": [], "choice": choice}
+    project.set(suspects={"version": version(2), "checked": 14, "items": [item], "notes": []})
+    return project
+
+
+def related(workspace: Workspace, number: int) -> Written:
+    """A project with relations between spans, after a round."""
+    project = write(workspace, number, config=RELATIONS_CONFIG)
+    clerk, acme = Span(0, 7, "PER", 0.8), Span(17, 26, "ORG", 0.7)
+    project.begin(1, step="fit")
+    marks = [clerk, acme, Relation(clerk, acme, "works_for", 0.55)]
+    project.finish(1, 0.6, 500, {4: marks, 5: [clerk, acme]}, kind="relations")
     return project
 
 

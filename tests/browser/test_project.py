@@ -64,7 +64,7 @@ def test_it_shows_what_the_api_says(site, project, open_page):
 
 def test_the_curve_is_drawn_and_tells_the_round_under_the_cursor(project, open_page):
     page = open_page(address(project))
-    chart = page.get_by_role("img", name="F1 against words labelled")
+    chart = page.get_by_role("img", name="F1 of spans against words labelled")
     expect(chart.locator("canvas")).to_be_visible()
     reading = page.locator("#curve .reading")
     expect(reading).to_have_text(f"Round 5 · {version(5)} · 1,500 words · F1 81.5 (77.5–84.5)")
@@ -193,3 +193,34 @@ def test_a_bare_number_is_as_good_as_a_key(project, open_page):
     expect(page.locator("#status .state")).to_have_text("collecting")
     project.set(paused=True)
     expect(page.locator("#status .state")).to_have_text("paused")
+
+
+def test_choices_are_shown_as_chips_with_how_sure_they_are(with_choices, open_page):
+    page = open_page(address(with_choices))
+    expect(task(page, 4).locator(".chips .chip")).to_have_text(["complaint 0.61"])
+    expect(task(page, 5).locator(".chips .chip")).to_have_text([f"{SCRIPT} 0.90"])
+    expect(task(page, 4).locator("mark, .uncertain")).to_have_count(0)
+    expect(page.locator("#queue > div > p")).to_contain_text("Below a text: what the model chooses")
+    expect(page.locator("#queue > div > p")).not_to_contain_text("Underlined")
+    expect(page.get_by_role("img", name="F1 of choices (accuracy) against words labelled")).to_be_visible()
+    expect(page.locator("#figures")).to_contain_text("F1 of choices (accuracy)")
+    expect(page.locator("#labels")).to_contain_text("Given and found: choices in the tasks")
+    expect(page.locator("#figures")).to_contain_text("transformer-classifier")
+    expect(page.locator("#classifier")).to_have_value("transformer-classifier")
+    expect(page.locator("#tagger")).to_be_hidden()
+    expect(page.locator("#suspects li").first).to_contain_text(
+        f"is given complaint, suggested {SCRIPT} (confidence 0.97)"
+    )
+
+
+def test_relations_are_shown_as_arrows_under_their_text(with_relations, open_page):
+    page = open_page(address(with_relations))
+    expect(task(page, 4).locator(".arrows li")).to_have_text(["Clerk 1 → works_for → Acme Corp 0.55"])
+    expect(task(page, 4).locator("mark")).to_have_text(["Clerk 1", "Acme Corp"])
+    expect(task(page, 5).locator(".arrows")).to_have_count(0)
+    expect(page.get_by_role("img", name="F1 of relations against words labelled")).to_be_visible()
+    kinds = page.get_by_role("table", name="F1 of each kind").locator("tbody tr")
+    expect(kinds).to_have_text([re.compile("^F1 of relations60.0"), re.compile("^F1 of spans90.0")])
+    expect(page.locator("#relation_classifier")).to_be_visible()
+    expect(page.locator("#tagger")).to_have_value("crf")
+    assert [row[0] for row in cells(page, "labels")][-2:] == ["works_for", "knows"]

@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 from corpus import Span
 from labelstudio.documents import Document, document
-from labelstudio.results import prediction, result_of, spans_of
+from labelstudio.results import labels_of, prediction, result_of
 from labelstudio.schema import read_schema
 from tests.end_to_end.label_studio import RunningLabelStudio
 from tests.labelstudio.configs import DIALOGUE, PAGE, TEXT
@@ -184,7 +184,7 @@ def test_highlights_and_drawn_spans_are_exact(case: Case, label_studio: RunningL
         editor.draw(span.start, span.end, hotkey="2")
     editor.submit()
     (annotation,) = label_studio.call("GET", f"/api/tasks/{task}/annotations/")
-    read, problems = spans_of(schema, doc, annotation["result"], task)
-    assert problems == ()
-    assert [doc.text[span.start : span.end] for span in read if span.label == "LOC"] == case.drawn
-    assert read == tuple(sorted(predicted + drawn))
+    labels, problems = labels_of(schema, doc, annotation["result"], task)
+    assert problems == () and labels.spans is not None
+    assert [doc.text[span.start : span.end] for span in labels.spans if span.label == "LOC"] == case.drawn
+    assert labels.spans == tuple(sorted(predicted + drawn))

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from corpus import Sentence
 from labelstudio.documents import document
 from labelstudio.remote import Library
-from labelstudio.results import prediction, result_of, spans_of
+from labelstudio.results import labels_of, prediction, result_of
 from labelstudio.schema import read_schema
 from tests.end_to_end.label_studio import RunningLabelStudio
 from tests.end_to_end.test_editor import CASES, Case, Editor, spans_in
@@ -116,6 +116,6 @@ def test_the_editor_counts_in_the_same_characters(name: str, label_studio: Runni
         editor.draw(span.start, span.end, hotkey="2")
     editor.submit()
     (annotation,) = label_studio.call("GET", f"/api/tasks/{task}/annotations/")
-    read, problems = spans_of(schema, doc, annotation["result"], task)
-    assert problems == () and read == tuple(sorted(predicted + drawn))
+    labels, problems = labels_of(schema, doc, annotation["result"], task)
+    assert problems == () and labels.spans == tuple(sorted(predicted + drawn))
     assert not any("text" in region["value"] for region in annotation["result"]), "the editor repeats no words"

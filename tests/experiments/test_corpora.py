@@ -10,8 +10,9 @@ import pytest
 
 from corpus import Sentence, Span
 from corpus.conll import write_conll
-from experiments.corpora import FEWEST, KNOWN, LATER, Corpus, load_corpus
+from experiments.corpora import FEWEST, Corpus, load_corpus
 from experiments.formats import read_conll2012
+from experiments.published import KNOWN
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -26,6 +27,13 @@ def marked(sentence: Sentence) -> list[tuple[str, str]]:
     """Each span's own words and its label."""
     assert sentence.spans is not None
     return [(sentence.text[span.start : span.end], span.label) for span in sentence.spans]
+
+
+def related(sentence: Sentence) -> list[tuple[str, str, str]]:
+    """Each relation as head, label and tail."""
+    assert sentence.relations is not None
+    parts = [(one.head, one.label, one.tail) for one in sentence.relations]
+    return [(sentence.text[a.start : a.end], label, sentence.text[b.start : b.end]) for a, label, b in parts]
 
 
 def words(sentence: Sentence) -> list[str]:
@@ -77,15 +85,35 @@ def test_weibo_is_text_without_blanks(tmp_path: Path) -> None:
     assert second.text == "abcdefghijk𠀋", "characters count beyond 9 in their word"
 
 
+CONLL04 = (
+    "#doc 7\n0\tAda\tB-Peop\t['N']\t[0]\n1\tBerg\tI-Peop\t['Work_For', 'Live_In']\t[3, 5]\n2\tof\tO\t['N']\t[2]\n"
+    "3\tAcme\tB-Org\t['OrgBased_In']\t[5]\n4\tin\tO\t['N']\t[4]\n5\tOslo\tB-Loc\t['N']\t[5]\n"
+    "#doc 9\n0\t#\tO\t['N']\t[0]\n"
+)
+
+
 def test_conll04_entities(tmp_path: Path) -> None:
-    train = (
-        "#doc 7\n0\tAda\tB-Peop\t['N']\t[0]\n1\tBerg\tI-Peop\t['Work_For', 'Live_In']\t[2, 3]\n2\tof\tO\t['N']\t[2]\n"
-        "#doc 9\n0\t#\tO\t['N']\t[0]\n"
-    )
+    train = CONLL04
     corpora = write(tmp_path / "conll04", train__txt=train, test__txt="#doc 1\n0\tOslo\tB-Loc\t['N']\t[0]\n")
     corpus = load_corpus("conll04", corpora)
-    assert [words(s) for s in corpus.train] == [["Ada", "Berg", "of"], ["#"]]
-    assert [marked(s) for s in corpus.train] == [[("Ada Berg", "Peop")], []]
+    assert corpus.kind == "spans"
+    assert [words(s) for s in corpus.train] == [["Ada", "Berg", "of", "Acme", "in", "Oslo"], ["#"]]
+    assert [marked(s) for s in corpus.train] == [[("Ada Berg", "Peop"), ("Acme", "Org"), ("Oslo", "Loc")], []]
+
+
+def test_conll04_relations_are_between_its_entities(tmp_path: Path) -> None:
+    corpora = write(tmp_path / "conll04", train__txt=CONLL04, test__txt=CONLL04, dev__txt=CONLL04)
+    corpus = load_corpus("conll04-relations", corpora, "relations", dev=True)
+    first, second = corpus.train
+    assert corpus.kind == "relations" and len(corpus.dev) == 2
+    assert related(first) == [
+        ("Ada Berg", "Work_For", "Acme"),
+        ("Ada Berg", "Live_In", "Oslo"),
+        ("Acme", "OrgBased_In", "Oslo"),
+    ]
+    assert [first.text[e.start : e.end] for e in first.entities or ()] == ["Ada Berg", "Acme", "Oslo"]
+    assert first.unlabelled().entities == first.entities, "they are given, and stay"
+    assert (second.relations, second.entities) == ((), ())
 
 
 def gold(document: str, *sentences: list[tuple[str, str]]) -> str:
@@ -131,7 +159,25 @@ BROKEN = [
     pytest.param("fmtod", "train", "\nwake <=> alarm\n", "train:2.*word:TAG", id="no tag"),
     pytest.param("fmtod", "train", "wake:X-a <=> alarm\n", "train:1.*X-a", id="not BIO"),
     pytest.param("weibo_ner", "weiboNER_2nd_conll.train", "我0\tO\n在\tO\n", "train:2.*its number", id="no number"),
-    pytest.param("conll04", "train.txt", "#doc 1\n0\tAda\n", "train.txt:2.*3 columns", id="no entity column"),
+    pytest.param("conll04", "train.txt", "#doc 1\n0\tAda\n", "train.txt:2.*5 columns", id="no entity column"),
+    pytest.param(
+        *("conll04", "train.txt", "#doc 1\n0\tAda\tB-P\t['At']\t[1]\n1\tin\tO\t['N']\t[1]\n"),
+        *("train.txt:2.*last words of entities",),
+        id="a relation to no entity",
+    ),
+    pytest.param("sst2", "train.tsv", "fine\t1\nfine 1\n", "train.tsv:2.*no label", id="no tab"),
+    pytest.param("sst2", "train.tsv", "fine\t7\n", "train.tsv:1.*'7' is no label .*0, 1", id="an unknown label"),
+    pytest.param("ag_news", "alps_dev.tsv", "only a text\n", "alps_dev.tsv:1.*description", id="no class"),
+    pytest.param("trec", "TREC.train.all", "9 Who ?\n", "train.all:1.*'9' is no label", id="an unknown question"),
+    pytest.param("csabstruct", "train.jsonl", "{}\n", "train.jsonl:1.*as many", id="no sentences"),
+    pytest.param("csabstruct", "train.jsonl", "\n{\n", "train.jsonl:2.*no JSON", id="no JSON"),
+    pytest.param("pubmed", "train.txt", "###1\nMETHODS\n", "train.txt:2.*a text and its label", id="no sentence"),
+    pytest.param(
+        *("semeval2010-task8", "TRAIN_FILE.TXT", '1\t"An <e1>a</e1> and b."\nOther\n', "TRAIN_FILE.TXT:1.*<e2>"),
+        id="one nominal",
+    ),
+    pytest.param("nyt10", "train.txt", "m.1\tm.2\tada\n", "train.txt:1.*3 columns", id="no sentence to relate in"),
+    pytest.param("wiki-kbp", "train.json", '{"sentText": "Ada"}\n', "train.json:1.*entityMentions", id="no mentions"),
 ]
 
 
@@ -182,7 +228,7 @@ def test_the_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pyte
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(ValueError) as caught:
         load_corpus("nothing-of-the-kind")
-    assert all(name in str(caught.value) for name in (*KNOWN, *LATER))
+    assert all(name in str(caught.value) for name in KNOWN)
 
 
 def export(path: Path, labelled: int, unlabelled: int = 3) -> Path:

@@ -15,12 +15,12 @@ from experiments.curves import (
     common_range,
     group_mix,
     label_mix,
+    labels_needed,
     mean_curve,
     paired,
     share_needed,
     sign_flip_p,
     t_interval,
-    words_needed,
 )
 from experiments.plan import Plan
 from experiments.results import Iteration, Run
@@ -53,33 +53,33 @@ BUMPY = run([(100, 0.2), (200, 0.6), (300, 0.5), (500, 0.9)])
         (0.91, math.inf),
     ],
 )
-def test_words_needed_worked_by_hand(target, words):
-    assert words_needed(BUMPY, target) == pytest.approx(words)
+def test_labels_needed_worked_by_hand(target, words):
+    assert labels_needed(BUMPY, target) == pytest.approx(words)
 
 
 @given(CURVES, st.floats(0, 1), st.floats(0, 1))
-def test_words_needed_grow_with_the_target(curve, one, other):
+def test_labels_needed_grow_with_the_target(curve, one, other):
     low, high = sorted([one, other])
-    assert words_needed(curve, low) <= words_needed(curve, high)
+    assert labels_needed(curve, low) <= labels_needed(curve, high)
 
 
 @given(CURVES, st.floats(0, 1))
 def test_the_curve_is_at_the_target_there_and_below_it_before(curve, target):
-    needed = words_needed(curve, target)
-    before = curve.f1[curve.words < needed]
+    needed = labels_needed(curve, target)
+    before = curve.f1[curve.labelled < needed]
     assert (before < target).all()
     if math.isfinite(needed) and curve.f1[0] < target:
-        assert np.interp(needed, curve.words, curve.f1) == pytest.approx(target, abs=1e-9)
+        assert np.interp(needed, curve.labelled, curve.f1) == pytest.approx(target, abs=1e-9)
     assert math.isfinite(needed) == (curve.f1.max() >= target)
 
 
 def test_no_iteration_reaches_nothing():
-    assert words_needed(run([]), 0.0) == math.inf
+    assert labels_needed(run([]), 0.0) == math.inf
 
 
 def test_share_needed_worked_by_hand():
     runs = [run([(100, 0.0), (1100, 1.0)], 0), run([(100, 0.0), (600, 1.0)], 1), run([(200, 0.0), (1000, 0.88)], 2)]
-    half, most = share_needed(runs, full_f1=0.8, total_words=10_000, levels=[0.5, 1.0 / 0.8 * 0.9])
+    half, most = share_needed(runs, full_f1=0.8, total=10_000, levels=[0.5, 1.0 / 0.8 * 0.9])
     needed = np.array([500, 300, 200 + 800 * 0.4 / 0.88]) / 10_000
     assert (half.level, half.seeds, half.unreached) == (0.5, 3, 0)
     assert half.mean == pytest.approx(needed.mean())
@@ -94,9 +94,9 @@ def test_share_needed_worked_by_hand():
 
 
 def test_share_needed_of_one_seed_has_no_interval():
-    shares = share_needed([BUMPY], full_f1=0.8, total_words=1000)
+    shares = share_needed([BUMPY], full_f1=0.8, total=1000)
     assert [share.level for share in shares] == list(LEVELS)
-    assert [share.mean for share in shares] == pytest.approx([words_needed(BUMPY, x * 0.8) / 1000 for x in LEVELS])
+    assert [share.mean for share in shares] == pytest.approx([labels_needed(BUMPY, x * 0.8) / 1000 for x in LEVELS])
     assert all((share.low, share.high) == (-math.inf, math.inf) for share in shares)
     assert str(shares[0]) == "41.0%"
     with pytest.raises(ValueError, match="no runs"):
@@ -109,7 +109,7 @@ def test_share_needed_is_never_less_at_a_higher_level(runs, full_f1):
     shares = share_needed(runs, full_f1, total)
     assert all(a.mean <= b.mean + 1e-12 for a, b in itertools.pairwise(shares))
     for share in shares:
-        needed = [words_needed(one, share.level * full_f1) / total for one in runs]
+        needed = [labels_needed(one, share.level * full_f1) / total for one in runs]
         assert share.unreached == sum(map(math.isinf, needed))
         assert share.mean <= np.mean(needed) + 1e-12  # a lower bound, and the mean itself where all got there
         assert share.unreached or share.mean == pytest.approx(np.mean(needed))
@@ -127,15 +127,15 @@ def test_area_worked_by_hand():
 
 @given(CURVES, st.floats(0, 1), st.floats(0, 1))
 def test_area_lies_between_least_and_most_and_equals_the_integral(curve, one, other):
-    first, last = int(curve.words[0]), int(curve.words[-1])
+    first, last = int(curve.labelled[0]), int(curve.labelled[-1])
     low, high = sorted([first + (last - first) * share for share in (one, other)])
     low, high = max(low, first), min(high, last)
     found = area(curve, high, low)
     assert curve.f1.min() - 1e-9 <= found <= curve.f1.max() + 1e-9
     if high - low > 1e-3:
-        edges = [low, *curve.words[(curve.words > low) & (curve.words < high)], high]
+        edges = [low, *curve.labelled[(curve.labelled > low) & (curve.labelled < high)], high]
         pieces = [
-            integrate.fixed_quad(lambda x: np.interp(x, curve.words, curve.f1), a, b, n=2)[0]
+            integrate.fixed_quad(lambda x: np.interp(x, curve.labelled, curve.f1), a, b, n=2)[0]
             for a, b in itertools.pairwise(edges)
         ]
         assert found == pytest.approx(sum(pieces) / (high - low), abs=1e-6)

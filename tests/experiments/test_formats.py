@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus import Sentence, Span
+from corpus import Choice, Relation, Sentence, Span
 from experiments.corpora import load_corpus
 from experiments.formats import read_corpus, write_corpus
 from tests.learning.texts import bare, texts
@@ -20,7 +22,12 @@ def sentences(draw):
     edges = st.integers(0, len(text))
     spans = draw(st.none() | st.lists(st.tuples(edges, edges, ANY_TEXT), max_size=3))
     made = None if spans is None else tuple(Span(min(a, b), max(a, b), label) for a, b, label in spans)
-    return Sentence.from_text(draw(ANY_TEXT), text, made)
+    choices = draw(st.none() | st.lists(ANY_TEXT.map(Choice), max_size=3).map(tuple))
+    ends = st.sampled_from(made or (Span(0, 0, ""),))
+    relations = draw(st.none() | st.lists(st.builds(Relation, ends, ends, ANY_TEXT), max_size=3).map(tuple))
+    entities = draw(st.sampled_from([None, (), made]))
+    sentence = Sentence.from_text(draw(ANY_TEXT), text, made)
+    return replace(sentence, choices=choices, relations=relations, entities=entities)
 
 
 @given(st.lists(sentences(), max_size=4))
@@ -45,3 +52,20 @@ def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "one.corpus.json").write_text(content)
     with pytest.raises(ValueError, match=r"one\.corpus\.json is no list of texts"):
         load_corpus(str(tmp_path / "one.corpus.json"))
+
+
+def test_of_several_kinds_the_wanted_one_is_learned(tmp_path):
+    path = tmp_path / "one.corpus.json"
+    people = [one.labelled((Span(0, len(one.words[0].text), "PER"),)) for one in texts(110)]
+    chosen = [
+        replace(one, choices=(Choice("a" if i % 2 else "b"),) if i < 100 else None) for i, one in enumerate(people)
+    ]
+    write_corpus([replace(one, relations=()) for one in chosen[:60]] + chosen[60:], path)
+    sizes = {}
+    for kind in (None, "choices", "relations"):
+        corpus = load_corpus(str(path), kind=kind)
+        sizes[corpus.kind] = len(corpus.train) + len(corpus.test)
+        assert all(one.marks(corpus.kind) is not None for one in (*corpus.train, *corpus.test))
+    assert sizes == {"spans": 110, "choices": 100, "relations": 60}
+    related = load_corpus(str(path), kind="relations")
+    assert all(one.unlabelled().entities == one.spans for one in related.train), "between the labelled spans"

@@ -13,6 +13,7 @@ from corpus.tags import decode
 from experiments import measures
 from experiments.measures import (
     accuracy,
+    calibration,
     calibration_error,
     coverage,
     gold_tags,
@@ -20,7 +21,7 @@ from experiments.measures import (
     mean_entropy,
     micro_f1,
     precision_at,
-    tag_calibration,
+    precision_recall,
     vocabulary_overlap,
 )
 from learning.metrics import span_scores
@@ -105,7 +106,7 @@ def inference(indices, paths, marginals, tags=TAGS):
     return Inference(np.array(indices), lengths, tags, path_BT, np.zeros(len(paths)), marginals_BTC)
 
 
-def test_tag_calibration_reads_words_alone_and_puts_batches_in_order():
+def test_calibration_reads_words_alone_and_puts_batches_in_order():
     sentences = [
         Sentence.from_words("0", ["a", "b", "c"], (Span(0, 3, "X"),)),  # B-X I-X O
         Sentence.from_words("1", ["xy", "z"], (Span(1, 4, "X"),)),  # O B-X: it cuts a word
@@ -118,25 +119,25 @@ def test_tag_calibration_reads_words_alone_and_puts_batches_in_order():
     ]
     confidences = np.float32([0.4, 0.9, 0.8, 0.7, 0.6, 0.5])
     right = [False, True, True, False, True, True]
-    assert tag_calibration(iter(batches), sentences) == pytest.approx(calibration_error(confidences, right))
+    assert calibration(iter(batches), sentences) == pytest.approx(calibration_error(confidences, right))
 
 
-def test_tag_calibration_knows_labels_the_tagger_has_never_seen():
+def test_calibration_knows_labels_the_tagger_has_never_seen():
     sentence = Sentence.from_words("0", ["a"], (Span(0, 1, "a label that is longer than all of the tags"),))
-    assert tag_calibration([inference([0], [["B-X"]], [[0.75]])], [sentence]) == pytest.approx(0.75)
+    assert calibration([inference([0], [["B-X"]], [[0.75]])], [sentence]) == pytest.approx(0.75)
 
 
-def test_tag_calibration_says_which_task_is_wrong():
+def test_calibration_says_which_task_is_wrong():
     batch = inference([0], [["O", "O"]], [[0.5, 0.5]])
-    with pytest.raises(ValueError, match="task 7 has 1 words, but its inference 2"):
-        tag_calibration([batch], [Sentence.from_words("7", ["a"], ())])
+    with pytest.raises(ValueError, match="task 7 has 1 words, choices or pairs to decide on, but its inference 2"):
+        calibration([batch], [Sentence.from_words("7", ["a"], ())])
     with pytest.raises(ValueError, match="task 7 has not been labelled"):
-        tag_calibration([batch], [Sentence.from_words("7", ["a", "b"])])
+        calibration([batch], [Sentence.from_words("7", ["a", "b"])])
     with pytest.raises(ValueError, match="no sentences"):
-        tag_calibration([], [])
+        calibration([], [])
 
 
-def test_tag_calibration_of_a_real_tagger_agrees_with_its_spans():
+def test_calibration_of_a_real_tagger_agrees_with_its_spans():
     """One-word spans: a word's confidence is its span's, and its tag is right where the span is."""
     rng = np.random.default_rng(0)
     names, others = ["Ada", "Bo", "Cy", "Di"], ["met", "saw", "and", "then", "left"]
@@ -155,7 +156,7 @@ def test_tag_calibration_of_a_real_tagger_agrees_with_its_spans():
         for word, p_C, best in zip(sentence.words, *inferred, strict=True):
             confidences.append(p_C[best])
             right.append((tagger.tags[best] != "O") == (word.start in gold))
-    found = tag_calibration(tagger.infer(test), test)
+    found = calibration(tagger.infer(test), test)
     assert found == pytest.approx(calibration_error(confidences, right), abs=1e-9)
     assert 0 < found < 0.5
 
@@ -407,3 +408,22 @@ def test_where_conlleval_and_strict_seqeval_differ():
     assert conlleval(gold, found) == (2, 2, 2)
     assert ours(gold, found).f1 == 1
     assert f1_score(gold, found, mode="strict", scheme=IOB2, zero_division=0) == pytest.approx(2 / 3)
+
+
+def test_precision_recall_worked_by_hand():
+    curve = precision_recall([0.2, 0.9, 0.5, 0.7], [True, True, False, True], gold=6)
+    assert np.array(curve) == pytest.approx(np.array([(1 / 6, 1), (2 / 6, 1), (2 / 6, 2 / 3), (3 / 6, 3 / 4)]))
+    assert precision_recall([], [], gold=3) == precision_recall([0.5], [False], gold=0) == []
+    with pytest.raises(ValueError, match="2 scores, but 1 truths"):
+        precision_recall([0.1, 0.2], [True], gold=1)
+
+
+def test_precision_recall_ends_with_all_finds():
+    rng = np.random.default_rng(0)
+    scores, right = rng.random(1000), rng.random(1000) < 0.4
+    curve = precision_recall(scores, right, gold=500, points=20)
+    assert len(curve) == 20
+    assert curve[-1] == pytest.approx((right.sum() / 500, right.mean()))
+    assert [recall for recall, _ in curve] == sorted(recall for recall, _ in curve)
+    first = precision_at(scores, right, [100])[100]
+    assert precision_recall(scores, right, gold=500, points=1000)[99] == pytest.approx((100 * first / 500, first))

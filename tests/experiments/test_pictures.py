@@ -81,7 +81,7 @@ def test_legend_is_in_the_order_of_the_ends(runs, full, tmp_path) -> None:
 
 def test_no_full_data_no_lines_and_no_share(runs, tmp_path) -> None:
     learning_curves(runs, [], tmp_path / "without")
-    learning_curves(runs, [], tmp_path / "known", pool_words=1000)
+    learning_curves(runs, [], tmp_path / "known", pool=1000)
     assert not [text for text in texts(tmp_path / "without.svg") if "full data" in text or "share" in text]
     assert "share of the pool's words (%)" in texts(tmp_path / "known.svg")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.corpora import KNOWN, LATER
 from experiments.plan import FULL, Amount
 from experiments.presets import PRESETS, Preset
+from experiments.published import KNOWN
+from learning.readers import ADAPTED
 from strategies import strategy
 from taggers import TAGGERS, tagger_class
 
@@ -42,18 +43,16 @@ def test_strategies_and_corpora_are_known(preset: Preset) -> None:
         strategy(name, **preset.plan.strategy_options.get(name, {}))
     assert preset.strategies[0] == "random", "what the others are compared with"
     assert len(set(preset.strategies)) == len(preset.strategies)
-    assert preset.plan.data in {*KNOWN, *LATER}
+    assert preset.plan.data in KNOWN
 
 
 @pytest.mark.parametrize("preset", BY_NAME)
 def test_needs_names_all_that_is_not_here(preset: Preset) -> None:
     needs, plan = preset.needs or "", preset.plan
     models = {options.get("encoder", "minilm") for _, options in taggers_of(preset)} | {plan.masked_lm}
-    missing = [str(model) for model in models - {"minilm", None}]
+    missing = [str(model) for model in models - {"minilm", None, ADAPTED}]
     missing += ["licence"] if plan.data.startswith("ontonotes") else []
-    missing += [plan.data] if plan.data in LATER else []
     missing += ["GloVe"] if "word_vectors" in plan.tagger_options else []
-    missing += ["not here yet"] if plan.tagger not in TAGGERS else []
     assert all(what in needs for what in missing)
     assert bool(needs) == bool(missing)
 

@@ -27,7 +27,7 @@ def test_each_round_learns_from_what_was_labelled_until_then(corpus, new_run):
     assert [iteration.round for iteration in run.iterations] == [0, 1, 2, 3]
     lengths = {sentence.id: len(sentence) for sentence in corpus.train}
     chosen: set[str] = set()
-    sentences, words = 10, run.words[0]
+    sentences, words = 10, run.iterations[0].words
     for iteration in run.iterations:
         assert (iteration.sentences, iteration.words) == (sentences, words)
         assert not chosen & set(iteration.batch)

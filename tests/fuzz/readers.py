@@ -15,24 +15,27 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from corpus import Span
+from corpus import KINDS, Mark, Span
 from corpus.conll import read_conll, write_conll
 from labelstudio.documents import BadTask, document
 from labelstudio.events import BadRecord, read_event
 from labelstudio.export import BadExport, read_export
-from labelstudio.labels import colours, label_counts
-from labelstudio.results import result_of, spans_of
+from labelstudio.labels import colours, label_counts, labels_of_kind
+from labelstudio.results import Labels, labels_of, result_of
 from labelstudio.schema import Schema, UnsupportedConfig, read_schema
 
 TEXT = (
     '<View><Labels name="l" toName="t"><Label value="A"/><Label value="B"/></Labels><Text name="t" value="$t"/></View>'
 )
+CHOICES = '<Choices name="c" toName="t" choice="multiple"><Choice value="A"/><Choice value="B"/></Choices>'
+TREE = '<Taxonomy name="c" toName="t"><Choice value="A"><Choice value="B"/></Choice></Taxonomy>'
+ARROWS = '<Relations><Relation value="A"/><Relation value="B"/></Relations>'
 SCHEMAS = [
     read_schema(config)
     for config in (
-        TEXT,
-        TEXT.replace("Labels", "HyperTextLabels").replace("<Text", "<HyperText"),
-        TEXT.replace("Labels", "ParagraphLabels").replace("<Text", "<Paragraphs"),
+        TEXT.replace("<View>", f"<View>{ARROWS}{CHOICES}"),
+        TEXT.replace("Labels", "HyperTextLabels").replace("<Text", "<HyperText").replace("<View>", f"<View>{TREE}"),
+        TEXT.replace("Labels", "ParagraphLabels").replace("<Text", "<Paragraphs").replace("<View>", f"<View>{ARROWS}"),
     )
 ]
 
@@ -44,8 +47,11 @@ def label_config(text: str) -> None:
     except UnsupportedConfig as refusal:
         assert len(str(refusal)) < 100_000
         return
-    assert schema.labels and all(isinstance(label, str) for label in schema.labels)
-    assert list(colours(text, schema)) == list(dict.fromkeys(schema.labels))
+    assert schema.kinds
+    for kind in KINDS:
+        labels = labels_of_kind(schema, kind)
+        assert bool(labels) == (kind in schema.kinds) and all(isinstance(label, str) for label in labels)
+        assert list(colours(text, schema, kind)) == list(dict.fromkeys(labels))
 
 
 def result(schema: Schema, data: Any, regions: Any) -> None:
@@ -55,16 +61,26 @@ def result(schema: Schema, data: Any, regions: Any) -> None:
     except BadTask:
         return
     regions = regions if isinstance(regions, list) else [regions]
-    spans, problems = spans_of(schema, doc, regions, 7)
+    labels, problems = labels_of(schema, doc, regions, 7)
+    spans = labels.spans or ()
     assert all(0 <= span.start < span.end <= len(doc.text) and span.label in schema.labels for span in spans)
+    assert all(choice.label in labels_of_kind(schema, "choices") for choice in labels.choices or ())
+    assert all({relation.head, relation.tail} <= {*spans} for relation in labels.relations or ())
     assert all(problem.startswith("Task 7") for problem in problems)
-    label_counts(schema, [regions])
-    written = result_of(schema, doc, spans)
-    again, none = spans_of(schema, doc, json.loads(json.dumps(written)), 7)
+    for kind in KINDS:
+        label_counts(schema, [regions], kind)
+    written = result_of(schema, doc, all_of(labels))
+    again, none = labels_of(schema, doc, json.loads(json.dumps(written)), 7)
     assert none == ()
-    assert {trimmed(doc.text, span) for span in again} <= {trimmed(doc.text, span) for span in spans}
+    assert {trimmed(doc.text, span) for span in again.spans or ()} <= {trimmed(doc.text, span) for span in spans}
+    assert again.choices == labels.choices
     if schema.object_type == "Text":
-        assert again == spans
+        assert again == labels
+
+
+def all_of(labels: Labels) -> list[Mark]:
+    """What was read of every kind."""
+    return [mark for marks in labels for mark in marks or ()]
 
 
 def trimmed(text: str, span: Span) -> tuple[int, int, str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from corpus import Span
 from labelstudio.documents import BadRegion, document
-from labelstudio.results import result_of, spans_of
+from labelstudio.results import labels_of, result_of
 from tests.fuzz import readers
 from tests.fuzz.hostile import VALUES, paths, replaced
 from tests.fuzz.test_requests import ANNOTATION, REQUESTS, TASK, settled
@@ -29,9 +29,21 @@ PLACES = {
     "hypertextlabels": {"start": "/text()[1]", "end": "/text()[1]"},
     "paragraphlabels": {"start": "0", "end": "0"},
 }
-NAMES = st.sampled_from(["View", "Labels", "HyperTextLabels", "ParagraphLabels", "Label", "Text", "HyperText", "Style"])
+CHOSEN = {"id": "c", "from_name": "c", "to_name": "t", "type": "choices", "value": {"choices": ["A"]}}
+ARROW = {"type": "relation", "from_id": "r", "to_id": "s", "direction": "right", "labels": ["A"]}
+NAMES = st.sampled_from(
+    [
+        *("View", "Labels", "HyperTextLabels", "ParagraphLabels", "Label", "Text", "HyperText", "Style"),
+        *("Choices", "Taxonomy", "Choice", "Relations", "Relation"),
+    ]
+)
 ATTRIBUTES = st.dictionaries(
-    st.sampled_from(["name", "toName", "value", "alias", "valueType", "encoding", "textKey", "background", "inline"]),
+    st.sampled_from(
+        [
+            *("name", "toName", "value", "alias", "valueType", "encoding", "textKey", "background", "inline"),
+            *("choice", "leafsOnly", "maxUsages", "visibleWhen"),
+        ]
+    ),
     st.sampled_from(["", "t", "l", "$t", "$a.b[0]", "$", "url", "base64", "true", "red", "t,l", "\u0301", "x" * 500]),
 )
 
@@ -73,7 +85,10 @@ def test_results(kind, data):
     text = data.draw(st.text(max_size=30) | st.sampled_from(["<p>a b</p><b>😀</b>", "a \ud83d", "  😀 b"]))
     fields = {"t": [{"text": text}, {"text": "b"}] if kind == 2 else text}
     place = {"startOffset": 0, "endOffset": 1, **PLACES.get(schema.control_type, {"start": 0, "end": 1})}
-    sound = [{**REGION, "type": schema.control_type, "value": {**place, schema.control_type: ["A"]}}]
+    region = {**REGION, "type": schema.control_type, "value": {**place, schema.control_type: ["A"]}}
+    chosen = CHOSEN if kind == 0 else {**CHOSEN, "type": "taxonomy", "value": {"taxonomy": [["A", "B"]]}}
+    other = {**region, "id": "s", "value": {**region["value"], schema.control_type: ["B"]}}
+    sound = [region, other, chosen, ARROW]
     readers.result(schema, fields, data.draw(mutated(sound)))
     readers.result(schema, data.draw(mutated(fields)), sound)
 
@@ -90,9 +105,22 @@ def test_a_result_we_wrote_is_read_back(kind, text, data):
             doc.place(span)
         except BadRegion:
             continue  # nothing there that the editor could mark
-        (again,), problems = spans_of(schema, doc, result_of(schema, doc, [span]), 7)
-        assert problems == ()
+        labels, problems = labels_of(schema, doc, result_of(schema, doc, [span]), 7)
+        assert labels.spans is not None and problems == ()
+        (again,) = labels.spans
         assert again == span or doc.text[span.start : span.end].strip("\n") == doc.text[again.start : again.end]
+
+
+def test_thousands_of_relations_in_circles_take_no_time():
+    schema, places = readers.SCHEMAS[0], 100
+    names = [str(number) for number in range(places)]
+    ends = [{"start": number, "end": number + 1, "labels": ["A"]} for number in range(places)]
+    regions = [{**REGION, "id": name, "value": value} for name, value in zip(names, ends, strict=True)]
+    arrows = [{**ARROW, "from_id": a, "to_id": b} for a in names for b in names[:50]]
+    labels, problems = labels_of(schema, document(schema, {"t": "a" * places}), [*arrows, *regions], 7)
+    assert labels.relations is not None and len(labels.relations) == 4_950
+    assert len(problems) == 50  # those that lead to themselves
+    readers.result(schema, {"t": "a" * places}, [*arrows, *regions])
 
 
 @settled(300)

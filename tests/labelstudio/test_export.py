@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from corpus import Span
+from corpus import Choice, Relation, Span
 from labelstudio.documents import BadTask
 from labelstudio.export import BadExport, read_export
 from labelstudio.schema import UnsupportedConfig
@@ -149,3 +149,55 @@ def test_other_files(content: str, message: str, tmp_path: Path) -> None:
         read_export(file)
     assert "other.json" in str(caught.value)
     assert 'Export the project again as "JSON"' in str(caught.value)
+
+
+MIXED = TEXT.replace(
+    "<View>",
+    '<View><Relations><Relation value="in"/></Relations>'
+    '<Choices name="tone" toName="text"><Choice value="dry"/><Choice value="warm"/></Choices>',
+)
+
+
+def chosen(*labels: str, **more: Any) -> dict[str, Any]:
+    return {"from_name": "tone", "to_name": "text", "type": "choices", "value": {"choices": [*labels]}, **more}
+
+
+@pytest.mark.parametrize("config", [MIXED, None])
+def test_choices_and_relations(config: str | None) -> None:
+    arrow = {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right", "labels": ["in"]}
+    regions = [region(2, 6, "PER", id="a"), region(15, 19, "LOC", id="b")]
+    export = [
+        task(1, annotation(11, arrow, *regions, chosen("dry"))),
+        task(2, annotation(12, chosen("warm"))),
+        task(3, annotation(13)),
+        task(4),
+    ]
+    sentences = read_export(export, config)
+    assert [s.choices for s in sentences] == [(Choice("dry"),), (Choice("warm"),), None, None]
+    anna, oslo = Span(2, 6, "PER"), Span(15, 19, "LOC")
+    assert [s.relations for s in sentences] == [(Relation(anna, oslo, "in"),), (), (), None]
+    assert [s.spans for s in sentences] == [(anna, oslo), (), (), None]
+
+
+def test_choices_alone_without_config() -> None:
+    data = {"text": "dry", "n": 3}
+    export = [task(1, annotation(11, chosen("dry", "warm")), data=data), task(2, annotation(12), data=data)]
+    assert [s.choices for s in read_export(export)] == [(Choice("dry"), Choice("warm")), ()]
+    paths = {"type": "taxonomy", "value": {"taxonomy": [["a", "b"], ["c"]]}}
+    export = [task(1, annotation(11, chosen(**paths)), data=data)]
+    assert read_export(export)[0].choices == (Choice("a > b"), Choice("c"))
+    with pytest.raises(BadExport, match=r"several fit"):
+        read_export([task(1, annotation(11, chosen("dry")), data={"text": "dry", "title": "x"})])
+
+
+def test_choices_of_a_region_are_not_those_of_the_text() -> None:
+    inside = chosen("dry")
+    inside["value"] |= {"start": 2, "end": 6, "text": "Anna"}
+    assert read_export([task(1, annotation(1, region(2, 6, "PER"), inside))])[0].choices is None
+
+
+def test_two_tags_of_choices_need_a_choice() -> None:
+    both = [task(1, annotation(1, chosen("dry"), chosen("old", from_name="age")), data={"text": "x"})]
+    with pytest.raises(BadExport, match=r"come from 'age', 'tone'"):
+        read_export(both)
+    assert read_export(both, control="age")[0].choices == (Choice("old"),)

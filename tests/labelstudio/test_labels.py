@@ -40,3 +40,32 @@ def test_labels_are_counted_by_region():
         [region(["PER"])],
     ]
     assert label_counts(SCHEMA, results) == {"PER": 3, "place": 1}
+
+
+MIXED = """<View>
+ <Relations><Relation value="knows" background="red"/><Relation value="likes"/></Relations>
+ <Labels name="label" toName="text"><Label value="PER" background="blue"/></Labels>
+ <Taxonomy name="topic" toName="text">
+  <Choice value="Life" background="green"><Choice value="Bird" alias="B" background="#fff"/></Choice>
+ </Taxonomy>
+ <Text name="text" value="$text"/>
+</View>"""
+
+
+def test_colours_of_every_kind():
+    schema = read_schema(MIXED)
+    assert colours(MIXED, schema) == {"PER": "blue"}
+    assert colours(MIXED, schema, "choices") == {"Life": "green", "Life > B": "#fff"}
+    assert colours(MIXED, schema, "relations") == {"knows": "red", "likes": None}
+    assert colours(CONFIG, SCHEMA, "choices") == colours(CONFIG, SCHEMA, "relations") == {}
+
+
+def test_labels_of_every_kind_are_counted():
+    schema = read_schema(MIXED)
+    chosen = {"from_name": "topic", "type": "taxonomy", "value": {"taxonomy": [["Life"], ["Life", "B"]]}}
+    arrow = {"type": "relation", "from_id": "a", "to_id": "b", "labels": ["knows", 3]}
+    results = [[chosen, arrow, region(["PER"])], [chosen | {"value": {"taxonomy": "Life"}}, arrow | {"labels": None}]]
+    assert label_counts(schema, results) == {"PER": 1}
+    assert label_counts(schema, results, "choices") == {"Life": 1, "Life > B": 1}
+    assert label_counts(schema, results, "relations") == {"knows": 1}
+    assert label_counts(SCHEMA, results, "choices") == label_counts(SCHEMA, results, "relations") == {}

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus import Span
-from labelstudio.documents import document
+from labelstudio.documents import Document, document
 from labelstudio.records import AnnotationRecord
-from labelstudio.results import chosen, prediction, result_of, spans_of
+from labelstudio.results import chosen, labels_of, prediction, result_of
+from labelstudio.schema import Schema
 from tests.labelstudio.configs import DIALOGUE, PAGE, TEXT, dialogue_schema, page_schema, text_schema
 
 SCHEMA = text_schema()
@@ -31,6 +32,12 @@ def region(start: object = 2, end: object = 6, labels: object = ("PER",), **more
         "value": value,
         **more,
     }
+
+
+def spans_of(schema: Schema, doc: Document, result: list[Any], task_id: int) -> tuple[Any, tuple[str, ...]]:
+    labels, problems = labels_of(schema, doc, result, task_id)
+    assert labels.choices is None and labels.relations is None
+    return labels.spans, problems
 
 
 def read(*result: Any) -> tuple[tuple[Span, ...], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Label configs: the three supported pairs, the choice among several, and what is refused."""
+"""Label configs: the three supported pairs, choices and relations, the choice among several, and what is refused."""
 
 import subprocess
 import sys
@@ -70,23 +70,30 @@ SEVERAL = """
 def test_the_first_that_labels_spans_of_a_text_is_taken() -> None:
     schema = read_schema(SEVERAL)
     assert schema.control == "first"
+    assert schema.choices is not None and schema.choices.control == "tone"
     assert schema.controls == ("tone", "box", "empty", "first", "second")
 
 
 def test_control_names_another() -> None:
-    assert read_schema(SEVERAL, "second").labels == ("B",)
+    schema = read_schema(SEVERAL, "second")
+    assert (schema.labels, schema.choices, schema.kinds) == (("B",), None, ("spans",))
+    tone = read_schema(SEVERAL, "tone")
+    assert (tone.control, tone.labels, tone.kinds) == ("", (), ("choices",))
 
 
 def test_an_unknown_control_lists_the_candidates() -> None:
-    with pytest.raises(UnsupportedConfig, match=r"'third' does not exist.*'first', 'second'.*Set `control` to one"):
+    with pytest.raises(
+        UnsupportedConfig, match=r"'third' does not exist.*'tone', 'first', 'second'.*Set `control` to one"
+    ):
         read_schema(SEVERAL, "third")
 
 
 def test_an_unusable_control_says_why() -> None:
     with pytest.raises(
-        UnsupportedConfig, match=r"'tone' cannot be used: <Choices.*does not label spans.*'first', 'second'"
+        UnsupportedConfig,
+        match=r"'box' cannot be used: <RectangleLabels.*does not label a text.*'tone', 'first', 'second'",
     ):
-        read_schema(SEVERAL, "tone")
+        read_schema(SEVERAL, "box")
 
 
 @pytest.mark.parametrize(
@@ -100,8 +107,8 @@ def test_an_unusable_control_says_why() -> None:
         ("<View>" * 3000 + "</View>" * 3000, "cannot be read as XML"),
         ("<View/>", "Found: no labelling tag at all"),
         (
-            '<View><Choices name="c" toName="t"><Choice value="a"/></Choices><Text name="t" value="$t"/></View>',
-            "<Choices name='c' toName='t'>, which does not label spans of a text",
+            '<View><Rating name="c" toName="t"/><Text name="t" value="$t"/></View>',
+            "<Rating name='c' toName='t'>, which does not label a text or spans of it",
         ),
         (pair(object='value="$i"', shows="Image"), "over <Image>"),
         (pair(object='value="$t"').replace('toName="t"', 'toName="x"'), "over a tag that does not exist"),
@@ -142,3 +149,101 @@ def test_importing_the_module_does_not_import_the_sdk() -> None:
         "sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def over_text(tag: str) -> str:
+    return f'<View>{tag}<Text name="t" value="$t"/></View>'
+
+
+CHOICES = '<Choices name="c" toName="t" {}><Choice value="good"/><Choice value="Really bad" alias="bad"/></Choices>'
+
+
+@pytest.mark.parametrize(
+    ("how", "multiple"), [("", False), ('choice="single-radio"', False), ('choice="multiple"', True)]
+)
+def test_choices(how: str, multiple: bool) -> None:
+    schema = read_schema(over_text(CHOICES.format(how)))
+    assert schema.choices is not None
+    assert (schema.kinds, schema.control, schema.labels) == (("choices",), "", ())
+    assert (schema.object, schema.object_type, schema.value) == ("t", "Text", "t")
+    assert (schema.choices.type, schema.choices.labels, schema.choices.multiple) == (
+        "choices",
+        ("good", "bad"),
+        multiple,
+    )
+
+
+def test_choices_in_views_count_and_those_inside_choices_which_the_editor_hides_do_not() -> None:
+    inner = '<View><Choice value="a"><Choice value="hidden"/></Choice></View><Choice/><Choice value="b"/>'
+    schema = read_schema(over_text(f'<Choices name="c" toName="t">{inner}</Choices>'))
+    assert schema.choices is not None and schema.choices.labels == ("a", "b")
+
+
+def test_one_tick_box_is_ticked_or_not() -> None:
+    schema = read_schema(over_text('<Choices name="c" toName="t"><Choice value="spam"/></Choices>'))
+    assert schema.choices is not None and schema.choices.multiple
+
+
+TREE = (
+    '<Taxonomy name="c" toName="t" {}><Choice value="Life"><Choice value="Bird" alias="B"/><Choice value="Fish"/>'
+    '</Choice><Choice value="Stone"/></Taxonomy>'
+)
+
+
+def test_a_taxonomy() -> None:
+    every = read_schema(over_text(TREE.format(""))).choices
+    assert every is not None
+    assert (every.type, every.multiple) == ("taxonomy", True)
+    assert every.labels == ("Life", "Life > B", "Life > Fish", "Stone")
+    assert every.paths == (("Life",), ("Life", "B"), ("Life", "Fish"), ("Stone",))
+    leaves = read_schema(over_text(TREE.format('leafsOnly="true" maxUsages="1"'))).choices
+    assert leaves is not None
+    assert (leaves.labels, leaves.multiple) == (("Life > B", "Life > Fish", "Stone"), False)
+
+
+LABELS = '<Labels name="ner" toName="t"><Label value="PER"/></Labels>'
+ARROWS = '<Relations><Relation value="knows"/><Relation value="born in"/><Relation/></Relations>'
+
+
+def test_relations_come_with_the_labels_that_they_connect() -> None:
+    schema = read_schema(over_text(LABELS + ARROWS))
+    assert (schema.kinds, schema.relations) == (("spans", "relations"), ("knows", "born in"))
+    named = ARROWS.replace("<Relations>", '<Relations name="r" toName="t">')
+    assert read_schema(over_text(named + LABELS)).relations == ("knows", "born in")
+    assert read_schema(over_text(ARROWS + CHOICES.format(""))).kinds == ("choices",)
+    assert read_schema(over_text(f"{LABELS}<Relations/>")).kinds == ("spans",)
+
+
+def test_all_three_together_and_each_named_alone() -> None:
+    config = over_text(CHOICES.format("") + ARROWS + LABELS)
+    assert read_schema(config).kinds == ("spans", "choices", "relations")
+    assert read_schema(config, "ner").kinds == ("spans", "relations")
+    assert read_schema(config, "c").kinds == ("choices",)
+
+
+def test_choices_over_another_text_are_not_those_of_the_spans() -> None:
+    other = CHOICES.format("").replace('toName="t"', 'toName="u"') + '<Text name="u" value="$u"/>'
+    schema = read_schema(over_text(other + LABELS))
+    assert (schema.object, schema.kinds) == ("t", ("spans",))
+    assert read_schema(over_text(other)).object == "u"
+
+
+@pytest.mark.parametrize(
+    ("tag", "found"),
+    [
+        (CHOICES.format('visibleWhen="choice-selected"'), "only under a condition .visibleWhen='choice-selected'"),
+        (CHOICES.format('perRegion="true"'), "only under a condition .perRegion='true'"),
+        (CHOICES.format('perItem="true"'), "only under a condition .perItem='true'"),
+        (f'<View visibleWhen="region-selected"><View>{CHOICES.format("")}</View></View>', "visibleWhen='region"),
+        (CHOICES.format('value="$options"'), "come with each task"),
+        (TREE.format('apiUrl="https://example.com/tree"'), "from an address"),
+        (TREE.format('labeling="true"'), "labels regions"),
+        (CHOICES.format('allowNested="true"'), "Label Studio drops .use <Taxonomy> instead"),
+        ('<Choices name="c" toName="t"/>', "without <Choice> tags"),
+    ],
+)
+def test_choices_that_are_refused(tag: str, found: str) -> None:
+    with pytest.raises(UnsupportedConfig, match=found) as caught:
+        read_schema(over_text(tag))
+    assert "<Choices> and <Taxonomy>" in str(caught.value)
+    assert read_schema(over_text(tag + LABELS)).kinds == ("spans",)

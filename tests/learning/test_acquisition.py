@@ -133,8 +133,8 @@ def test_a_failed_successor_is_tried_again_as_such(workspace, project):
 
 def test_the_strategy_must_fit_the_model_that_ranks():
     with pytest.raises(ValueError, match="hidden"):
-        ProjectSettings(tagger="transformer", acquisition="crf", strategy="badge")
-    ProjectSettings(tagger="crf", acquisition="transformer", strategy="badge")
+        ProjectSettings(tagger="transformer", acquisition="crf", strategy="badge").check_for(["spans"])
+    ProjectSettings(tagger="crf", acquisition="transformer", strategy="badge").check_for(["spans"])
     with pytest.raises(ValueError, match="unknown tagger 'none such'"):
         ProjectSettings(tagger="crf", acquisition="none such")
 

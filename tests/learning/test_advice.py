@@ -1,17 +1,13 @@
 import json
-import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import cohen_kappa_score
 
-from corpus import Sentence, Span
-from learning.advice import Agreement, Point, advise, agreement, kappa, recent_gain, word_labels
-
-LABELS = st.lists(st.tuples(st.sampled_from(["", "PER", "O", "LOC"]), st.sampled_from(["", "PER", "O", "LOC"])))
+from learning.advice import Point, advise, recent_gain
+from learning.agreement import Agreement
 
 
 def agreeing(kappa: float, *, changed: int = 4, entity_words: int = 300) -> Agreement:
@@ -26,73 +22,6 @@ def curve(words, f1, half, tasks=1_000, kappas=None) -> list[Point]:
         Point(int(w), f, f - h, f + h, "hold-out", tasks, None if k is None else agreeing(k))
         for w, f, h, k in zip(words, f1, half, kappas, strict=True)
     ]
-
-
-# Agreement
-
-
-@given(LABELS)
-def test_kappa_is_scikit_learns(pairs):
-    before, after = [a for a, _ in pairs], [b for _, b in pairs]
-    if len({*before, *after}) < 2:
-        assert kappa(before, after) == 1  # where scikit-learn has no answer
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert kappa(before, after) == pytest.approx(cohen_kappa_score(before, after))
-
-
-def test_kappa_where_its_formula_has_no_value():
-    assert kappa([], []) == 1
-    assert kappa(["O"] * 5, ["O"] * 5) == 1
-    assert kappa(["O"] * 5, ["B-PER"] * 5) == 0
-    with pytest.raises(ValueError, match="2 labels before, but 1 after"):
-        kappa(["O", "O"], ["O"])
-
-
-def test_kappa_sees_what_the_many_words_outside_hide():
-    """One entity of two is lost: 99.9% of the words agree, kappa says 2/3."""
-    before, after = ["PER"] * 2 + ["O"] * 998, ["PER"] + ["O"] * 999
-    assert kappa(before, after) == pytest.approx(0.667, abs=0.001)
-
-
-def test_words_carry_the_label_of_the_span_that_holds_them():
-    sentence = Sentence.from_text("1", "Ada-Maria of New York sang")
-    words = [word.text for word in sentence.words]
-    spans = [Span(13, 21, "LOC"), Span(4, 9, "PER")]
-    expected = {"New": "LOC", "York": "LOC", "Maria": "PER", "Ada-Maria": "PER"}
-    assert word_labels(sentence, spans) == [expected.get(word, "") for word in words]
-    assert word_labels(sentence, []) == [""] * len(words)
-
-
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12), st.sampled_from("AB")), max_size=6))
-def test_word_labels_equal_looking_at_every_pair(drawn):
-    text = "a bc def, ghij k lmn😀op qr st-uv wx yz and so"
-    sentence = Sentence.from_text("1", text)
-    spans: list[Span] = []
-    for start, length, label in drawn:
-        if all(start + length <= s.start or s.end <= start for s in spans):
-            spans.append(Span(start, start + length, label))
-    spans.sort()
-    brute = [next((s.label for s in spans if s.start < w.end and w.start < s.end), "") for w in sentence.words]
-    assert word_labels(sentence, spans) == brute
-
-
-def test_agreement_counts_all_words_of_the_stop_set():
-    sentences = [Sentence.from_words("1", ["Ada", "sang", "in", "Oslo"]), Sentence.from_words("2", ["nobody"])]
-    before = [[Span(0, 3, "PER"), Span(12, 16, "LOC")], []]
-    after = [[Span(0, 3, "PER"), Span(12, 16, "PER")], []]
-    found = agreement(sentences, before, after)
-    assert (found.words, found.sentences, found.changed, found.entity_words) == (5, 2, 1, 2)
-    assert found.kappa == pytest.approx(cohen_kappa_score(["P", "", "", "L", ""], ["P", "", "", "P", ""]))
-    assert agreement([], [], []).words == 0
-    with pytest.raises(ValueError, match="zip"):
-        agreement(sentences, before, after[:1])
-
-
-def test_two_adjoining_entities_or_one_long_one_are_the_same_labels():
-    sentence = Sentence.from_words("1", ["Ada", "Bob"])
-    assert agreement([sentence], [[Span(0, 7, "PER")]], [[Span(0, 3, "PER"), Span(4, 7, "PER")]]).changed == 0
 
 
 # The slope
@@ -369,3 +298,25 @@ def test_points_come_from_stored_metrics_and_advice_goes_to_json():
     advice = advise([point, replace(point, words=400), replace(point, words=500)])
     assert json.loads(json.dumps(advice.as_json(), allow_nan=False)) == advice.as_json()
     assert advice.as_json()["words"] == 200
+
+
+# Other marks than spans
+
+
+def test_what_is_compared_is_named():
+    settled = Agreement(0.995, 600, 600, 3, 600, "choices")
+    points = [
+        replace(point, agreement=settled, kind="choices")
+        for point in curve([1_000, 1_100, 1_200], [0.8, 0.8, 0.8], 0.001)
+    ]
+    assert "hardly change any more (0.5% of the choices from round to round" in advise(points).text
+    few = [replace(point, agreement=replace(settled, entity_words=60)) for point in points]
+    assert "since only 60 choices are made for the hold-out tasks and it takes 100" in advise(few).text
+    crossed = [replace(point, method="cross-validation") for point in points]
+    assert "hold-out tasks with 10 choices in all" in advise(crossed).text
+
+
+def test_agreement_on_other_marks_is_not_mixed_in():
+    points = curve([1_000, 1_100, 1_200], [0.8, 0.8, 0.8], 0.001, kappas=[1.0, 1.0, 1.0])
+    assert len(advise(points).kappas) == 3
+    assert advise([replace(point, kind="relations") for point in points]).kappas == ()

@@ -5,7 +5,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
-from corpus import Sentence, Span
+from corpus import Choice, Sentence, Span
 from learning import rounds
 from learning.batches import annotated, described, diversity, last_batch
 from learning.database import Annotation, Project, Round
@@ -48,6 +48,27 @@ def test_a_batch_beside_its_pool():
     assert set(found.as_json(4)) == {
         *("round", "tasks", "words", "mean_words", "pool_mean_words", "labels", "diversity", "text")
     }
+
+
+def test_each_kind_of_mark_has_a_mix_of_its_own():
+    batch = [
+        Sentence.from_text(id, text).marked([*spans, Choice(label)], ["spans", "choices"])
+        for id, text, spans, label in (
+            ("1", "Ada left", [Span(0, 3, "PER")], "news"),
+            ("2", "Bob left", [Span(0, 3, "PER")], "news"),
+            ("3", "Rain", [], "weather"),
+        )
+    ]
+    pool = [Sentence.from_text(id, "Bern is dry") for id in ("4", "5")]
+    found = described(batch, pool, {id: [Span(0, 4, "PER"), Choice("sport")] for id in ("4", "5")})
+    assert [(each.kind, each.label, each.count, each.pool_share) for each in found.labels] == [
+        ("spans", "PER", 2, 1.0),
+        ("choices", "news", 2, 0.0),
+        ("choices", "weather", 1, 0.0),
+        ("choices", "sport", 0, 1.0),
+    ]
+    assert sum(each.share for each in found.labels if each.kind == "choices") == pytest.approx(1)
+    assert "; 0% of their choices were sport, 100% of what the model sees there" in found.text
 
 
 def test_a_batch_that_is_like_the_pool_names_no_label():

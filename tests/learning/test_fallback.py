@@ -68,7 +68,7 @@ def test_an_older_model_tags_until_the_next_round_mends_it(workspace, project, n
 
     first = served(workspace)
     assert first.version == new.version
-    assert first.items[0].sureness == pytest.approx(older) and first.items[0].spans
+    assert first.items[0].sureness == pytest.approx(older) and first.items[0].marks
     mine = the_project(workspace, project)
     assert (mine.due, mine.due_reason) == ("fit", REASON)
     assert new.version in mine.notice and str(workspace.settings.data_dir) not in mine.notice
@@ -89,7 +89,7 @@ def test_without_any_whole_model_answers_are_empty(workspace, project):
         damage("a byte flipped", workspace.models.folder(project, whole_round(workspace, project, venue).version))
     workspace = anew(workspace)
     found = served(workspace)
-    assert (found.items[0].spans, found.items[0].sureness) == ([], 0.0)
+    assert (found.items[0].marks, found.items[0].sureness) == ([], 0.0)
     assert the_project(workspace, project).due == "fit"
 
 
@@ -98,9 +98,9 @@ def test_the_whole_folder_of_models_may_vanish(workspace, project):
     whole_round(workspace, project, venue)
     shutil.rmtree(workspace.models.root)
     workspace = anew(workspace)
-    assert served(workspace).items[0].spans == []
+    assert served(workspace).items[0].marks == []
     assert mended(workspace, project, venue).kind == "fit"
-    assert served(workspace).items[0].spans
+    assert served(workspace).items[0].marks
 
 
 def test_a_model_in_memory_goes_on_tagging(workspace, project):
@@ -169,7 +169,7 @@ def test_answers_do_not_wait_for_what_cannot_be_written_down(workspace, project,
         raise OperationalError("INSERT", {}, Exception("database or disk is full"))
 
     monkeypatch.setattr(workspace.db, "write", full)
-    assert served(workspace).items[0].spans
+    assert served(workspace).items[0].marks
 
 
 def test_damage_is_looked_at_once_and_again_when_it_changes(workspace, project, monkeypatch):

@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy import select
 
+from corpus import Choice, Sentence
 from learning import history, rounds
-from learning.advice import agreement
+from learning.agreement import agreement
 from learning.database import Project, Round
 from learning.intake import mark_due
 from learning.venue import Collected
@@ -106,3 +107,56 @@ def test_a_settled_model_is_said_to_have_settled(workspace, project, one_round):
     with workspace.db.read() as session:
         metrics = session.scalars(select(Round.metrics).order_by(Round.number)).all()
     assert tuple(m["agreement"]["kappa"] for m in metrics[-3:]) == told.kappas
+
+
+TOPICS = {"sport": ["match", "goal", "coach"], "money": ["bank", "loan", "tax"]}
+
+
+def about(n: int) -> Sentence:
+    """A text about one topic or the other, classified."""
+    label = sorted(TOPICS)[n % 2]
+    words = " ".join(TOPICS[label][(n + k) % 3] for k in range(n % 3 + 1))
+    return Sentence.from_text(str(n), f"{words} of day {n}").marked([Choice(label)], ["choices"])
+
+
+def test_a_project_of_choices_is_compared_by_them(workspace, project):
+    everything = [about(n) for n in range(1, 61)]
+    stop_set, rest = everything[:30], everything[30:]
+    settings = workspace.settings.model_copy(update={"classifier": "tfidf-classifier"})
+    metrics = []
+    for labelled in (10, 20):
+        pool = bare(rest[labelled:])
+        venue = ListVenue(Collected(rest[:labelled], stop_set, pool, kinds=("choices",)))
+        with workspace.db.write() as session:
+            mark_due(session.get_one(Project, project), "fit", "test")
+        id = rounds.claim(workspace.db, project)
+        rounds.run(workspace.db, workspace.models, id, venue, settings)
+        rounds.publish(workspace.db, workspace.models, id, venue, settings)
+        with workspace.db.read() as session:
+            metrics.append(session.get_one(Round, id).metrics)
+    agreed = metrics[1]["agreement"]
+    assert (agreed["kind"], agreed["words"], agreed["sentences"]) == ("choices", 30, 30)
+    gold, found, right = (sum(row[i] for row in metrics[1]["holdout_counts"].values()) for i in range(3))
+    assert gold == found == 30
+    assert metrics[1]["evaluation"]["f1"] == pytest.approx(right / 30) and metrics[1]["evaluation"]["accuracy"]
+    with workspace.db.read() as session:
+        curve = history.present_curve(session, session.get_one(Project, project))
+        assert [this.number for this in curve] == [1, 2]
+        first = curve[0]
+        first.metrics = {**first.metrics, "evaluation": {**first.metrics["evaluation"], "kind": "spans"}}
+        again = history.present_curve(session, session.get_one(Project, project))
+        assert [this.number for this in again] == [2], "F1 of spans and F1 of choices make no curve"
+        session.expunge_all()
+
+
+class ListVenue:
+    """Gives what it is given."""
+
+    def __init__(self, collected):
+        self.collected = collected
+
+    def collect(self):
+        return self.collected
+
+    def publish(self, version, queue, predictions):
+        pass

@@ -91,7 +91,8 @@ class Recorder:
 
     def __init__(self, tagger):
         self.tagger, self.asked = tagger, []
-        self.name, self.predict = tagger.name, tagger.predict
+        self.name, self.kind, self.predict, self.marks = tagger.name, tagger.kind, tagger.predict, tagger.marks
+        self.parts = {self.kind: self}
 
     def infer(self, sentences, *, passes=0, dropout=None):
         self.asked.append((len(sentences), passes, dropout))

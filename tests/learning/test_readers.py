@@ -69,9 +69,10 @@ def test_adapting_happens_once_a_project_and_is_told(fake, tmp_path):
         readers = Readers(settings, tmp_path)
         readers.open("masked-lm", bare(texts(5)), lambda step, **detail: steps.append((step, detail["of"])))
         prepared = readers.for_fitting(bare(texts(6)))
-        assert prepared.model_dump(exclude={"tagger_options"}) == settings.model_dump(exclude={"tagger_options"})
+        same_encoder = {"tagger_options", "classifier_options", "relation_options"}
+        assert prepared.model_dump(exclude=same_encoder) == settings.model_dump(exclude=same_encoder)
     (kept,) = tmp_path.iterdir()
-    assert prepared.tagger_options == {"encoder": str(kept)}
+    assert all(getattr(prepared, options) == {"encoder": str(kept)} for options in same_encoder)
     assert [model.read for model in fake if model.read] == [(bare(texts(5)), 7)]
     assert set(steps) == {("adapt", 7)}
     assert [model.name for model in fake] == ["minilm", str(kept), str(kept)]
@@ -85,6 +86,19 @@ def test_other_settings_are_another_adaptation(fake, tmp_path):
     ):
         Readers(settings, tmp_path).for_fitting(bare(texts(3)))
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_only_what_starts_from_the_same_encoder_gets_the_adapted_one(fake, tmp_path):
+    settings = ProjectSettings(
+        tagger="transformer",
+        classifier="tfidf-classifier",
+        relation_options={"encoder": "other"},
+        acquisition="crf",
+        adapt=True,
+    )
+    prepared = Readers(settings, tmp_path).for_fitting(bare(texts(3)))
+    assert prepared == settings.model_copy(update={"tagger_options": prepared.tagger_options})
+    assert prepared.tagger_options.keys() == {"encoder"}
 
 
 def test_without_adapt_the_settings_stay(fake):

@@ -35,11 +35,12 @@ def asked(monkeypatch):
     """What the two looks were asked, neither of which takes long here."""
     seen = SimpleNamespace(suspects=[], saving=[], words=100.0)
 
-    def suspects(labelled, rng):
+    def suspects(labelled, rng, kinds):
+        assert kinds == ("spans",)
         seen.suspects.append([sentence.id for sentence in labelled])
         return Suspects(len(labelled))
 
-    def saving(labelled, holdout, settings, rng):
+    def saving(labelled, holdout, settings, rng, kind):
         seen.saving.append([sentence.id for sentence in labelled])
         return FOUND
 

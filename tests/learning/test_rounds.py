@@ -299,9 +299,9 @@ def test_answers_come_from_the_store_and_by_inference_for_other_texts(workspace,
     answers = answer(workspace, mine, asked)
     assert answers.version == done.version
     assert answers.queue_length == len(queue)
-    assert (answers.items[0].position, answers.items[0].spans) == (queue.index(known.id), predictions[known.id])
+    assert (answers.items[0].position, answers.items[0].marks) == (queue.index(known.id), predictions[known.id])
     tagger = workspace.models.load(project, done.version)
-    assert (answers.items[1].position, answers.items[1].spans) == (None, tagger.predict([stranger])[0])
+    assert (answers.items[1].position, answers.items[1].marks) == (None, tagger.predict([stranger])[0])
     assert 0 <= answers.items[1].sureness <= 1
     assert answers.items[2].position is None
 

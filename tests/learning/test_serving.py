@@ -15,9 +15,15 @@ KEY = "2.1700000000"
 class Sure:
     """A tagger that marks the first word, half sure of every word; its batches come last text first."""
 
+    def __init__(self):
+        self.parts = {"spans": self}
+
     @staticmethod
     def says(text: str) -> list[Span]:
         return [Span(0, len(text.split()[0]), "PER", 0.5)]
+
+    def marks(self, batch, sentences):
+        return [self.says(sentences[i].text) for i in batch.indices]
 
     def infer(self, sentences):
         for index in reversed(range(len(sentences))):
@@ -81,7 +87,7 @@ def test_each_text_gets_its_own_answer(workspace, project, monkeypatch, chunk):
     asked = [(5, known[5]), (0, "another text"), (77, known[1]), (4, known[4]), (2, known[2]), (2, "another text")]
     found = answer(workspace, look(workspace), asked)
     kept = {id: [Span(0, 1 + id, "PER", 0.5)] for id in range(6)}
-    assert [(item.spans, item.position) for item in found.items] == [
+    assert [(item.marks, item.position) for item in found.items] == [
         (kept[5], 5),
         (Sure.says("another text"), None),
         (Sure.says(known[1]), None),

@@ -56,7 +56,10 @@ def test_options_of_another_tagger_are_not_inherited(settings):
     [
         ({"strategy": "oracle"}, ["oracle", "mnlp"]),
         ({"tagger": "gpt"}, ["gpt", "crf"]),
-        ({"strategy": "badge"}, ["badge", "hidden"]),
+        ({"classifier": "crf"}, ["classifier", "crf", "spans", "transformer-classifier"]),
+        ({"relation_classifier": "tfidf-classifier"}, ["relation_classifier", "choices", "relation-classifier"]),
+        ({"tagger": "tfidf-classifier"}, ["tagger", "set classifier", "crf"]),
+        ({"queue_by": "words"}, ["queue_by", "relations"]),
         ({"round_size": 0}, ["round_size"]),
         ({"colour": 1}, ["colour"]),
         ("[1]", ["JSON object"]),

@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from corpus import Sentence, Span
+from corpus import Choice, Sentence, Span
 from demo.grammar import generate
 from learning import suspects as module
-from learning.advice import word_labels
+from learning.agreement import word_labels
 from learning.suspects import MOST_SHOWN, suspects
 from tests.learning.texts import texts
 
@@ -138,7 +138,53 @@ def test_as_json_follows_the_contract(found):
     made = found.as_json("v3")
     assert (made["version"], made["checked"]) == ("v3", 300)
     item = made["items"][0]
-    assert set(item) == {"task", "text", "given", "suggested", "words"}
+    assert set(item) == {"task", "text", "given", "suggested", "words", "choice"}
     assert isinstance(item["task"], int)
     assert all(set(span) == {"start", "end", "label"} for span in [*item["given"], *item["suggested"]])
     assert all(set(word) == {"start", "end", "given", "suggested", "confidence"} for word in item["words"])
+
+
+TOPICS = {
+    "sport": ["match", "goal", "coach", "team", "league", "score"],
+    "money": ["bank", "loan", "profit", "market", "shares", "tax"],
+    "weather": ["rain", "storm", "sun", "cloud", "frost", "wind"],
+}
+
+
+def topics(n: int, wrong: set[int]) -> list[Sentence]:
+    """Texts about one topic each, of which those in `wrong` are given another."""
+    rng = np.random.default_rng(4)
+    made = []
+    for i in range(n):
+        topic = str(rng.choice(list(TOPICS)))
+        text = " ".join(rng.choice(TOPICS[topic], 5)) + " today"
+        given = next(label for label in TOPICS if label != topic) if i in wrong else topic
+        made.append(Sentence.from_text(str(i), text).marked([Choice(given)], ["choices"]))
+    return made
+
+
+def test_wrong_choices_are_found_and_right_ones_suggested():
+    wrong = {3, 40, 77, 90}
+    found = suspects(topics(120, wrong), np.random.default_rng(0), ["choices"])
+    assert (found.checked, found.notes) == (120, ())
+    assert {int(item.task) for item in found.items} == wrong
+    for item in found.items:
+        topic = next(topic for topic, words in TOPICS.items() if item.text.split()[0] in words)
+        assert item.choice.given != item.choice.suggested == topic
+        assert item.choice.confidence > 0.5
+    told = found.as_json("v1")["items"][0]
+    assert set(told["choice"]) == {"given", "suggested", "confidence"} and told["words"] == []
+
+
+def test_same_generator_same_doubtful_choices():
+    made = topics(80, {5, 6})
+    first, second = (suspects(made, np.random.default_rng(1), ["choices"]) for _ in range(2))
+    assert first == second and first.items
+
+
+def test_what_is_not_looked_at_is_said():
+    both = [sentence.marked([*sentence.choices, Choice("other")], ["choices"]) for sentence in topics(60, set())]
+    found = suspects(both, np.random.default_rng(0), ["choices"])
+    assert (found.items, found.notes) == ((), (module.SEVERAL,))
+    assert suspects(texts(10), np.random.default_rng(0), ["spans", "relations"]).notes == (module.RELATIONS,)
+    assert found.as_json("v1")["notes"] == [module.SEVERAL]

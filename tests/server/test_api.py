@@ -136,17 +136,20 @@ def test_another_tagger_begins_another_curve(sender, workspace):
     assert [version["tagger"] for version in get(sender)["versions"]] == ["crf", "window"]
 
 
-def test_choices_are_what_the_settings_accept(workspace):
+def test_the_form_offers_what_the_settings_accept(workspace):
     told = choices(None)
-    assert told["taggers"] == list(TAGGERS)
-    for tagger in ("crf", "window", "transformer"):
+    assert sorted(name for names in told["models"].values() for name in names) == sorted(TAGGERS)
+    assert "transformer-classifier" in told["models"]["classifier"] and "crf" in told["models"]["tagger"]
+    models = [("spans", "tagger", name) for name in ("crf", "window", "transformer")]
+    models += [("choices", "classifier", name) for name in ("tfidf-classifier", "transformer-classifier")]
+    for kind, setting, name in [*models, ("relations", "relation_classifier", "relation-classifier")]:
         for strategy in STRATEGIES:
             try:
-                workspace.settings.for_project({"tagger": tagger, "strategy": strategy})
+                workspace.settings.for_project({setting: name, "strategy": strategy}).check_for([kind])
                 fits = True
             except ValueError:
                 fits = False
-            assert (strategy in told["strategies"][tagger]) == fits, (tagger, strategy)
+            assert (strategy in told["strategies"][name]) == fits, (name, strategy)
     assert set(choices("crf")["strategies"]["transformer"]) == set(told["strategies"]["crf"])
 
 
@@ -162,7 +165,10 @@ def test_hostile_names_come_through_as_data(client, workspace):
     assert answer.headers["x-content-type-options"] == "nosniff"
     told = answer.json()
     assert (told["title"], told["notice"]) == (HOSTILE, HOSTILE)
-    assert told["labels"] == [{"value": HOSTILE, "colour": None}, {"value": "LOC", "colour": None}]
+    assert told["labels"] == [
+        {"kind": "spans", "value": HOSTILE, "colour": None},
+        {"kind": "spans", "value": "LOC", "colour": None},
+    ]
 
 
 def test_a_label_config_that_cannot_be_used_any_more(sender, workspace):
@@ -174,13 +180,15 @@ def test_a_label_config_that_cannot_be_used_any_more(sender, workspace):
 def test_settings_that_do_not_fit_any_more_are_told(sender, workspace):
     sender.setup()
     in_db(workspace, extra_params={"strategy": "badge"})
+    assert "'badge' needs of the tagger" in get(sender)["notice"]
+    in_db(workspace, extra_params={"strategy": "gone"})
     told = get(sender)
-    assert "badge" in told["notice"] and told["strategy"] == "mnlp"
+    assert "gone" in told["notice"] and told["strategy"] == "mnlp"
 
 
 def test_suspects_have_links(sender, workspace):
     sender.setup()
-    assert get(sender, "/suspects") == {"version": None, "checked": None, "items": []}
+    assert get(sender, "/suspects") == {"version": None, "checked": None, "items": [], "notes": []}
     span = {"start": 0, "end": 3, "label": HOSTILE}
     word = {"start": 0, "end": 3, "given": "O", "suggested": HOSTILE, "confidence": 0.9}
     item = {"task": 9, "text": "a\ud800b", "given": [], "suggested": [span], "words": [word]}
@@ -188,7 +196,7 @@ def test_suspects_have_links(sender, workspace):
     told = get(sender, "/suspects")
     assert (told["version"], told["checked"]) == ("v1", 40)
     link = "http://localhost:8080/projects/4/data?task=9"
-    assert told["items"] == [{**item, "text": "a?b", "link": link}], "half a surrogate pair is no JSON"
+    assert told["items"] == [{**item, "text": "a?b", "choice": None, "link": link}], "half a surrogate pair is no JSON"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from server.child import work
 from tests.learning.texts import texts
 from tests.server.conftest import CONFIG, Sender
 
-CHOICES = '<View><Text name="text" value="$text"/><Choices name="c" toName="text"><Choice value="a"/></Choices></View>'
+RATING = '<View><Text name="text" value="$text"/><Rating name="r" toName="text"/></View>'
 
 
 def stored(workspace, kind):
@@ -87,9 +87,9 @@ def test_setup_says_what_is_wrong_with_the_parameters(sender, workspace):
 
 
 def test_setup_says_what_is_wrong_with_the_label_config(client, workspace, caplog):
-    answer = Sender(client, config=CHOICES).setup()
+    answer = Sender(client, config=RATING).setup()
     assert answer.status_code == 422
-    assert "Choices" in answer.json()["detail"] and "Labels" in answer.json()["detail"]
+    assert "Rating" in answer.json()["detail"] and "Labels" in answer.json()["detail"]
     assert answer.json()["detail"] in caplog.text
     assert stored(workspace, Project) == []
 

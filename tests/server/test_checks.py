@@ -17,7 +17,7 @@ from learning.database import Project, Round
 from learning.settings import Settings
 from learning.workspace import Workspace
 from server import checks as module
-from server import heartbeat, machine, webhooks
+from server import heartbeat, judgements, machine, webhooks
 from server.checks import checks, mend
 from server.connection import access
 from tests.server.conftest import BORN, CONFIG, KEY
@@ -370,3 +370,26 @@ def test_our_key_goes_to_our_address_only():
     assert way(label_studio_api_key=key) == ("http://elsewhere.test", "lent", True)
     assert way(label_studio_url=URL) == (URL, "lent", True)
     assert "our-key" not in repr(access(Settings(_env_file=None, label_studio_url=URL, label_studio_api_key=key), {}))
+
+
+EVERYTHING = CONFIG.replace(
+    "</View>",
+    '<Relations><Relation value="in"/></Relations>'
+    '<Choices name="topic" toName="text" choice="multiple"><Choice value="news"/><Choice value="other"/></Choices>'
+    "</View>",
+)
+
+
+@pytest.mark.parametrize("extra, fits", [({}, True), ({"strategy": "badge"}, False)])
+def test_every_kind_of_mark_is_told_and_the_strategy_fits_all_that_order(tmp_path, extra, fits):
+    settings = Settings(_env_file=None, data_dir=tmp_path, tagger="crf", strategy="mnlp")
+    project = Project(key=KEY, external_id=4, label_config=EVERYTHING, connection={}, extra_params=extra)
+    known = judgements.Known(project, VERSION, {VERSION}, settings, {})
+    assert judgements.config_is_understood(known).text == (
+        "“label” marks spans of “text” with 2 labels. Relations between these spans have 1 label. "
+        "“topic” gives “text” any number of 2 labels."
+    )
+    told = judgements.settings_fit(known)
+    assert told.ok is fits, told.text
+    if not fits:
+        assert told.text.startswith("The queue by spans: 'badge' needs")

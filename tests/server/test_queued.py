@@ -3,9 +3,12 @@ import pytest
 from sqlalchemy import select
 
 import learning.models
-from learning.database import Annotation, Prediction, Task
+from corpus import Choice, Relation, Span
+from learning.database import Annotation, Prediction, Project, Round, Task, text_hash
+from learning.marks import as_json
 from learning.serving import UNTRAINED
 from server import queued
+from tests.server.conftest import CONFIG, Sender
 from tests.server.test_app import annotate_and_train, the_project, train
 
 
@@ -129,3 +132,54 @@ def test_a_text_that_changed_since_has_no_spans(sender, workspace):
     assert (task["text"], task["spans"]) == ("x", [])
     with workspace.db.read() as session:
         assert session.scalars(select(Annotation.task_id).where(Annotation.task_id == id)).all() == []
+
+
+BOTH = CONFIG.replace(
+    "</View>",
+    '<Relations><Relation value="in"/></Relations>'
+    '<Choices name="topic" toName="text"><Choice value="news"/><Choice value="other"/></Choices></View>',
+)
+
+
+def put_marks(workspace, marks):
+    """A round without a model in the database, whose first task is 1 with these marks."""
+    project = the_project(workspace)
+    with workspace.db.write() as session:
+        made = Round(project_id=project.id, number=1, version="v1", kind="fit", state="done", reason="", owner="")
+        session.add(made)
+        made.revision, made.metrics = 0, {"strategy": "mnlp"}
+        session.flush()
+        text = session.get_one(Task, (project.id, 1)).data["text"]
+        row = {"task_id": 1, "text_hash": text_hash(text), "words": 4, "position": 0, "holdout": False}
+        session.add(Prediction(round_id=made.id, spans=as_json(marks), **row))
+        session.get_one(Project, project.id).current_round_id = made.id
+
+
+def test_choices_and_relations_come_beside_the_spans(client, workspace):
+    sender = Sender(client, config=BOTH)
+    sender.setup()
+    long = "Ada lives in Oslo " + "x " * 2_000 + "Bern"
+    sender.webhook("TASKS_CREATED", tasks=[sender.task(1, long)])
+    ada, oslo, bern = Span(0, 3, "PER", 0.9), Span(13, 17, "LOC", 0.8), Span(len(long) - 4, len(long), "LOC", 0.7)
+    put_marks(
+        workspace, [ada, oslo, bern, Choice("news", 0.6), Relation(ada, oslo, "in", 0.5), Relation(ada, bern, "in")]
+    )
+    (task,) = the_queue(sender)["tasks"]
+    assert [span["label"] for span in task["spans"]] == ["PER", "LOC"]
+    assert task["choices"] == [{"label": "news", "confidence": 0.6}]
+    head, tail = {"start": 0, "end": 3, "label": "PER"}, {"start": 13, "end": 17, "label": "LOC"}
+    shown = {"head": head, "tail": tail, "label": "in", "confidence": 0.5}
+    assert task["relations"] == [shown], "what lies beyond the text that is shown is left out"
+    told = sender.client.get("/api/projects/4").json()
+    assert told["models"] == {
+        "spans": "crf",
+        "choices": "transformer-classifier",
+        "relations": "relation-classifier",
+    }
+    assert told["tagger"] == "relation-classifier"
+    assert [(label["kind"], label["value"]) for label in told["labels"]] == [
+        *(("spans", "PER"), ("spans", "LOC"), ("choices", "news"), ("choices", "other"), ("relations", "in"))
+    ]
+    sender.webhook("TASKS_CREATED", tasks=[sender.task(1, "Another text")])
+    (task,) = the_queue(sender)["tasks"]
+    assert task["spans"] == task["choices"] == task["relations"] == []

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from corpus import Sentence
 from experiments.comparison import Comparison
 from experiments.corpora import load_corpus
-from experiments.curves import paired, words_needed
+from experiments.curves import labels_needed, paired
 from experiments.formats import read_corpus, write_corpus
 from experiments.plan import FULL, Plan
 from experiments.results import open_run
@@ -89,8 +89,8 @@ def assert_same(result: dict, comparison: Comparison) -> None:
     for name, runs in comparison.runs.items():
         numbers = result["strategies"][name]
         assert numbers["area"] == pytest.approx(np.mean(comparison.areas[name]))
-        needed = [min(words_needed(run, 0.95 * comparison.full_f1), run.words[-1]) for run in runs]
-        assert numbers["needed"]["mean"] == pytest.approx(np.mean(needed) / comparison.pool_words)
+        needed = [min(labels_needed(run, 0.95 * comparison.full_f1), run.labelled[-1]) for run in runs]
+        assert numbers["needed"]["mean"] == pytest.approx(np.mean(needed) / comparison.pool_labels)
         if name != "random":
             of = paired(runs, comparison.runs["random"]).area
             assert numbers["difference"] == {"mean": of.mean, "low": of.low, "high": of.high, "p": of.p, "seeds": 2}

@@ -26,6 +26,10 @@ class Tagged:
     log_prob: float
     samples: NDArray[np.float32]
     surprisal: NDArray[np.float32]
+    per_text: bool = False
+    """Whether a classifier said so, by one state of the text, which is the first."""
+    yes_or_no: bool = False
+    """Whether its distributions are about one label each."""
 
     def __len__(self) -> int:
         return len(self.marginals)
@@ -88,20 +92,23 @@ def inference(pool: Sequence[Tagged], indices: Sequence[int] | None = None) -> I
     tags, states = pool[0].marginals.shape[1], pool[0].hidden.shape[1]
     marginals = np.zeros((len(indices), longest, tags), np.float32)
     hidden = np.zeros((len(indices), longest, states), np.float32)
+    first = np.zeros((len(indices), states), np.float32)
     passes = len(pool[0].samples)
     samples = np.zeros((len(indices), passes, longest, tags), np.float32)
     for row, i in enumerate(indices):
         marginals[row, : len(pool[i])] = pool[i].marginals
-        hidden[row, : len(pool[i])] = pool[i].hidden
+        hidden[row, : len(pool[i].hidden)] = pool[i].hidden
+        first[row] = pool[i].hidden[:1].sum(axis=0)
         samples[row, :, : len(pool[i])] = pool[i].samples
     return Inference(
         indices=np.array(indices, dtype=np.int64),
         lengths=np.array([len(pool[i]) for i in indices], dtype=np.int64),
-        tags=("O", *(f"B-{c}" for c in range(1, tags))),
+        tags=tag_names(pool[0], tags),
         path_BT=marginals.argmax(axis=2).astype(np.int64),
         log_prob_B=np.array([pool[i].log_prob for i in indices], dtype=np.float64),
         marginals_BTC=marginals,
-        hidden_BTH=hidden,
+        hidden_BTH=None if pool[0].per_text else hidden,
+        state_BH=first if pool[0].per_text else None,
         samples_BMTC=samples,
         sample_paths_BMT=samples.argmax(axis=3).astype(np.int64),
         surprisal_BL=np.array([pool[i].surprisal for i in indices]),
@@ -135,8 +142,31 @@ def order(
     return [int(i) for i in ranking.order]
 
 
+def tag_names(sentence: Tagged, tags: int) -> tuple[str, ...]:
+    """As taggers, classifiers of one choice a text, and those of several name them."""
+    if sentence.yes_or_no:
+        return ("O", "yes")
+    if sentence.per_text:
+        return tuple(f"class {c}" for c in range(tags))
+    return ("O", *(f"B-{c}" for c in range(1, tags)))
+
+
+def one_choice(sentence: Tagged) -> Tagged:
+    """The sentence as a classifier sees it that knows as many classes as there are tags."""
+    return replace(first_word(sentence), per_text=True)
+
+
+def several_choices(sentence: Tagged) -> Tagged:
+    """The sentence as a classifier sees it that says yes or no to each of as many labels as there are tags."""
+    first = first_word(sentence)
+    yes_or_no = [np.stack([1 - yes, yes], axis=-1) for yes in (first.marginals, first.samples)]
+    marginals_TC = yes_or_no[0].reshape(-1, 2)
+    samples_MTC = yes_or_no[1].reshape(len(first.samples), -1, 2)
+    return replace(first, marginals=marginals_TC, samples=samples_MTC, per_text=True, yes_or_no=True)
+
+
 def first_word(sentence: Tagged) -> Tagged:
-    """The sentence as a classifier sees it: one distribution for the text, which stands at its only "word"."""
+    """The sentence as one with a single pair: one distribution for the text, which stands at its only "word"."""
     return replace(
         sentence,
         marginals=sentence.marginals[:1],
@@ -146,7 +176,7 @@ def first_word(sentence: Tagged) -> Tagged:
 
 
 def first_words(batch: Inference) -> Inference:
-    """The batch as a classifier would give it: one distribution a text, which stands at the only "word"."""
+    """The batch as one of texts with a single pair: one distribution a text, which stands at the only "word"."""
     assert batch.hidden_BTH is not None
     assert batch.samples_BMTC is not None
     assert batch.sample_paths_BMT is not None

@@ -1,10 +1,11 @@
-"""badge and w-badge: gradients against autograd, choices against the exact distribution."""
+"""badge and w-badge: gradients against autograd, choices against the exact distribution and explicit outer products."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
@@ -15,7 +16,19 @@ from scipy.stats import chisquare
 
 from strategies import Measured, strategy
 from strategies.badge import gradient
-from tests.strategies.conftest import Tagged, inference, measured, order, random_pool, tagged
+from strategies.seeding import kmeans_plus_plus
+from strategies.vectors import OuterProducts, nearest, squared_norms
+from tests.strategies.conftest import (
+    Tagged,
+    inference,
+    measured,
+    one_choice,
+    order,
+    random_pool,
+    several_choices,
+    tagged,
+    wordless,
+)
 
 
 def exact(pool: list[Tagged]) -> NDArray[np.float64]:
@@ -232,3 +245,122 @@ def test_batch_without_states_is_refused() -> None:
 def test_wrong_dimensions_are_refused(dimensions: object) -> None:
     with pytest.raises(ValueError, match="dimensions must be a whole number of at least 1"):
         strategy("badge", dimensions=dimensions)
+
+
+# classifiers
+
+
+def explicit(pool: Measured) -> NDArray[np.float32]:
+    """(N, A·H) the embeddings that the factors stand for."""
+    left, right = np.split(pool.values, [-pool.state_size], axis=1)
+    return np.stack([np.outer(a, h).ravel() for a, h in zip(left, right, strict=True)])
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_one_choice_is_the_gradient_of_the_last_layer(classes: int) -> None:
+    """Of the cross-entropy of the predicted class in the weights, from the state that enters them (Ash et al. 2020)."""
+    generator = torch.Generator().manual_seed(classes)
+    layer = torch.nn.Linear(6, classes)
+    torch.nn.init.normal_(layer.weight, generator=generator)
+    states = torch.randn(4, 6, generator=generator)
+    pool, expected = [], []
+    for state in states:
+        logits = layer(state)
+        layer.zero_grad()
+        torch.nn.functional.cross_entropy(logits, logits.argmax()).backward()
+        assert layer.weight.grad is not None
+        expected.append(layer.weight.grad.numpy().copy())
+        pool.append(one_choice(tagged(logits.softmax(dim=0).detach().numpy()[None], state.numpy()[None])))
+    values = measured(strategy("badge", dimensions=3), pool)  # which is for sequences alone
+    assert values.values.shape == (4, classes + 6)
+    np.testing.assert_allclose(explicit(values), np.reshape(expected, (4, -1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [1, 4])
+def test_several_choices_are_the_gradient_of_the_last_layer(labels: int) -> None:
+    """Of the binary cross-entropies with the predicted choices, summed; its logits are one a label."""
+    generator = torch.Generator().manual_seed(labels)
+    layer = torch.nn.Linear(6, labels)
+    torch.nn.init.normal_(layer.weight, generator=generator)
+    states = torch.randn(4, 6, generator=generator)
+    pool, expected = [], []
+    for state in states:
+        logits = layer(state)
+        layer.zero_grad()
+        predicted = (logits > 0).float()
+        torch.nn.functional.binary_cross_entropy_with_logits(logits, predicted, reduction="sum").backward()
+        assert layer.weight.grad is not None
+        expected.append(layer.weight.grad.numpy().copy())
+        pool.append(several_choices(tagged(logits.sigmoid().detach().numpy()[None], state.numpy()[None])))
+    values = measured(strategy("badge"), pool)
+    assert values.values.shape == (4, labels + 6)
+    np.testing.assert_allclose(explicit(values), np.reshape(expected, (4, -1)), atol=1e-6)
+
+
+BOTH = pytest.mark.parametrize("shape", [one_choice, several_choices])
+
+
+@BOTH
+def test_classified_texts_are_chosen_as_by_their_outer_products(shape: Callable[[Tagged], Tagged]) -> None:
+    """Draw for draw, and where there are copies and texts without words."""
+    kinds = random_pool(20, seed=60, tags=7, states=12)
+    pool = [shape(sentence) for sentence in [*kinds, *kinds[:5], wordless(7, 12)]]
+    values = measured(strategy("badge"), pool)
+    vectors = explicit(values)
+    np.testing.assert_array_equal(vectors[-1], 0)
+    norms = squared_norms(vectors)
+    for seed in range(20):
+        found = strategy("badge").rank(values, None, 25, np.random.default_rng(seed))
+        np.testing.assert_allclose(found.priority, norms, rtol=1e-5)
+        expected = kmeans_plus_plus(vectors, norms, (values.lengths > 0).astype(float), 25, np.random.default_rng(seed))
+        np.testing.assert_array_equal(found.order[: len(expected)], expected)
+        assert len(expected) == 20  # no copy
+
+
+@BOTH
+def test_w_badge_is_badge_where_texts_are_of_one_length(shape: Callable[[Tagged], Tagged]) -> None:
+    pool = [shape(sentence) for sentence in [*random_pool(32, seed=61), wordless()]]
+    for seed in range(10):
+        assert order(strategy("w-badge"), pool, limit=12, seed=seed) == order(
+            strategy("badge"), pool, limit=12, seed=seed
+        )
+
+
+def test_distances_between_outer_products() -> None:
+    rng = np.random.default_rng(62)
+    outer = OuterProducts(*(rng.standard_normal((30, d)).astype(np.float32) for d in (5, 8)))
+    flat = np.stack([np.outer(a, h).ravel() for a, h in zip(outer.left_NA, outer.right_NH, strict=True)])
+    centres = np.array([3, 17, 4])
+    places, distances = nearest(outer, squared_norms(outer), outer[centres])
+    by_hand = ((flat[:, None].astype(float) - flat[centres]) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(places, by_hand.argmin(axis=1))
+    np.testing.assert_allclose(distances, by_hand.min(axis=1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(distances[centres], 0)
+
+
+def test_float32_takes_copies_of_outer_products_for_copies() -> None:
+    """Of many classes, and states as long as they come."""
+    rng = np.random.default_rng(63)
+    kinds = [
+        rng.standard_normal((300, d)).astype(np.float32) * rng.lognormal(0, 2, (300, 1)).astype(np.float32)
+        for d in (300, 1024)
+    ]
+    rows = rng.permutation(np.arange(1500) % 300)
+    outer = OuterProducts(*(kind[rows] for kind in kinds))
+    found = kmeans_plus_plus(outer, squared_norms(outer), np.ones(1500), 1500, rng)
+    assert len(found) == len(set(rows[found])) == 300
+
+
+@pytest.mark.parametrize("magnitude", [1e-30, 1e30])
+def test_magnitude_of_states_changes_nothing_but_the_priority(magnitude: float) -> None:
+    scale = 2.0 ** round(math.log2(magnitude))
+    values = measured(strategy("badge"), [one_choice(sentence) for sentence in random_pool(30, seed=64)])
+    scaled = values.values.copy()
+    scaled[:, -values.state_size :] *= np.float32(scale)
+    for seed in range(5):
+        here = strategy("badge").rank(values, None, 10, np.random.default_rng(seed))
+        there = strategy("badge").rank(
+            dataclasses.replace(values, values=scaled), None, 10, np.random.default_rng(seed)
+        )
+        np.testing.assert_array_equal(here.order, there.order)
+        np.testing.assert_allclose(there.priority, here.priority * scale**2, rtol=1e-6)

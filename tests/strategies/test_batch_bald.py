@@ -15,7 +15,17 @@ from scipy.stats import chisquare
 from strategies import Measured, Ranking, strategy
 from strategies.batch_bald import JointLabels
 from strategies.variation import mutual_information
-from tests.strategies.conftest import PASSES, first_word, inference, measured, random_pool, softmax, tagged, wordless
+from tests.strategies.conftest import (
+    PASSES,
+    first_word,
+    inference,
+    measured,
+    random_pool,
+    several_choices,
+    softmax,
+    tagged,
+    wordless,
+)
 
 
 def texts(n: int, seed: int, classes: int = 3, passes: int = 4, spread: float = 1.5) -> np.ndarray:
@@ -268,7 +278,13 @@ def test_padding_is_never_read() -> None:
 
 def test_sequences_are_refused_with_what_to_take_instead() -> None:
     pool = [tagged([[0.5, 0.5]], [[1]]), tagged([[0.5, 0.5]] * 3, np.ones((3, 1)))]
-    with pytest.raises(ValueError, match=r"position 1 has 3: .*'bald', or 'power-bald'"):
+    with pytest.raises(ValueError, match=r"position 1 has 3 .*'bald', or 'power-bald'"):
+        strategy("batch-bald", passes=PASSES).measure(inference(pool))
+
+
+def test_several_choices_are_refused_too() -> None:
+    pool = [several_choices(sentence) for sentence in [wordless(), *random_pool(2, seed=24)]]
+    with pytest.raises(ValueError, match=r"position 1 has 5 \(.* a label of several choices, .*'power-bald'"):
         strategy("batch-bald", passes=PASSES).measure(inference(pool))
 
 

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from strategies import Measured
 from strategies.batl import Batl, embedding_gradient, pairwise_distances, triplet_loss
-from tests.strategies.conftest import first_words, inference, measured, random_pool, tagged, wordless
+from tests.strategies.conftest import (
+    first_words,
+    inference,
+    measured,
+    one_choice,
+    random_pool,
+    several_choices,
+    tagged,
+    wordless,
+)
 
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
@@ -62,7 +71,7 @@ def test_measure_by_hand() -> None:
     assert set(found[:, -1]) == {0, 1, 2}
 
 
-def test_classified_text_has_its_state_twice_and_its_class_as_label() -> None:
+def test_text_with_one_distribution_has_its_state_twice_and_its_class_as_label() -> None:
     batch = first_words(inference(random_pool(12, seed=41)))
     batch = dataclasses.replace(
         batch, tags=("sport", "news", "O", "B-side", "trade")
@@ -73,6 +82,44 @@ def test_classified_text_has_its_state_twice_and_its_class_as_label() -> None:
     np.testing.assert_array_equal(found[:, 7:14], batch.hidden_BTH[:, 0])
     np.testing.assert_array_equal(found[:, -1], batch.path_BT[:, 0])
     np.testing.assert_allclose(found[:, -2], -np.log(batch.marginals_BTC[:, 0].max(axis=1)), rtol=1e-6)
+
+
+def test_classified_text_has_its_state_twice_and_its_class_as_label() -> None:
+    pool = [one_choice(sentence) for sentence in [*random_pool(12, seed=41), wordless()]]
+    # which are names of classes and not of entities
+    batch = dataclasses.replace(inference(pool), tags=("B-side", "I-side", "O", "other", "trade"))
+    found = Batl().measure(batch)
+    np.testing.assert_array_equal(found[:, :7], batch.state_BH)
+    np.testing.assert_array_equal(found[:, 7:14], batch.state_BH)
+    np.testing.assert_array_equal(found[:, -1], batch.path_BT[:, 0])
+    assert {0, 1} < set(found[:, -1])
+    np.testing.assert_allclose(found[:-1, -2], -np.log(batch.marginals_BTC[:-1, 0].max(axis=1)), rtol=1e-6)
+    np.testing.assert_array_equal(found[-1], 0)
+
+
+@pytest.mark.parametrize("labels", [3, 60])
+def test_label_of_several_choices_is_their_set(labels: int) -> None:
+    rng = np.random.default_rng(labels)
+    sets = rng.random((5, labels)) < 0.5
+    pool = [several_choices(tagged([np.where(sets[i % 5], 0.8, 0.3)], [[float(i)]])) for i in range(15)]
+    found = Batl().measure(inference(pool))
+    assert len(np.unique(sets, axis=0)) == len(np.unique(found[:, -1])) >= 3
+    for row, label in enumerate(found[:, -1]):
+        assert label == found[row % 5, -1]
+        chosen = sets[row % 5].sum()
+        loss = -(chosen * math.log(0.8) + (labels - chosen) * math.log(0.7)) / labels
+        assert found[row, -2] == pytest.approx(loss, rel=1e-5)
+
+
+def test_text_of_pairs_is_as_those_that_are_related() -> None:
+    """Its label is their most frequent relation; a text whose pairs all are unrelated is an "O"."""
+    p = np.eye(4, dtype=np.float32)
+    pool = [tagged(p[[0, 2, 1, 2]], [[9.0], [1], [2], [3]]), tagged(p[[0, 0]], [[4.0], [6]]), wordless(4, 1)]
+    batch = dataclasses.replace(inference(pool), tags=("O", "<born_in", ">born_in", ">works_for"))
+    found = Batl().measure(batch)
+    np.testing.assert_allclose(found[:, 0], [15 / 4, 5, 0])
+    np.testing.assert_allclose(found[:, 1], [2, 0, 0])
+    np.testing.assert_array_equal(found[:, -1], [2, 0, 0])
 
 
 def test_impossible_path_has_a_finite_loss() -> None:

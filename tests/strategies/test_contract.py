@@ -7,20 +7,32 @@ import dataclasses
 import inspect
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 import strategies
 from corpus import Inference
 from strategies import STRATEGIES, Measured, Ranking, Strategy, check, join, strategy
-from tests.strategies.conftest import PASSES, Tagged, batches, first_word, inference, random_pool, tagged, wordless
+from tests.strategies.conftest import (
+    PASSES,
+    Tagged,
+    batches,
+    first_word,
+    inference,
+    one_choice,
+    random_pool,
+    several_choices,
+    tagged,
+    wordless,
+)
 
-SCALAR = {"lc", "mnlp", "entropy", "variation-ratio", "sequence-variation-ratio", "bald"}
+SCALAR = {"lc", "mnlp", "entropy", "margin", "variation-ratio", "sequence-variation-ratio", "bald"}
 POWER = {f"power-{name}" for name in SCALAR}
 
 SURE = {*SCALAR, *POWER, "batch-bald", "badge", "w-badge", "uherding"}
@@ -34,12 +46,28 @@ COARSE = {"variation-ratio", "sequence-variation-ratio"}
 """Strategies that count passes, so that many sentences tie, and ties are drawn too."""
 
 
+def rooted(sentence: Tagged) -> Tagged:
+    """Of probabilities that sum to 1 all mean margins would be alike, were each that of a label of several choices."""
+    return dataclasses.replace(sentence, marginals=np.sqrt(sentence.marginals), samples=np.sqrt(sentence.samples))
+
+
+SHAPES: dict[str, Callable[[Tagged], Tagged]] = {
+    "words": lambda sentence: sentence,
+    "one pair": first_word,
+    "one choice": one_choice,
+    "several choices": lambda sentence: several_choices(rooted(sentence)),
+}
+"""What kinds of model make of a sentence. Several pairs of entities look as words do."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """A strategy, and how many sentences have been labelled when it ranks (None: no such set is handed over)."""
+    """A strategy, how many sentences have been labelled when it ranks (None: no such set is handed over), and the kind
+    of model that it reads."""
 
     name: str
     known: int | None
+    shape: str = "words"
 
     def made(self) -> Strategy:
         """With as many passes as the pools here have."""
@@ -68,19 +96,36 @@ class Case:
         return [int(i) for i in self.rank(pool, limit, seed, size).order]
 
     def suited(self, pool: Sequence[Tagged]) -> Sequence[Tagged]:
-        """The pool as it is, or, for a strategy of whole texts, with one distribution a text."""
-        return [first_word(s) for s in pool] if "per_text" in STRATEGIES[self.name].needs else pool
+        """The pool as such a model sees it."""
+        return [SHAPES[self.shape](sentence) for sentence in pool]
 
     def __str__(self) -> str:
-        return self.name if not STRATEGIES[self.name].uses_labelled else f"{self.name}, {self.known} labelled"
+        labelled = f"{self.known} labelled, " if STRATEGIES[self.name].uses_labelled else ""
+        return f"{self.name}, {labelled}{self.shape}"
+
+
+def shapes(kind: type[Strategy]) -> list[str]:
+    """The kinds of model that a strategy can read; no reader is a classifier. One choice a text is left to those that
+    can read nothing else: that to the others it is what one word is, another test sees to."""
+    if kind.reads != "tagger":
+        return ["words"]
+    return ["one pair", "one choice"] if "per_text" in kind.needs else ["words", "several choices"]
 
 
 CASES = [
-    Case(name, known) for name, kind in STRATEGIES.items() for known in ([None, 0, 6] if kind.uses_labelled else [None])
+    Case(name, known, shape)
+    for name, kind in STRATEGIES.items()
+    for known in ([None, 0, 6] if kind.uses_labelled else [None])
+    for shape in shapes(kind)
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=str)
-BY_DRAWS = pytest.mark.parametrize("case", [case for case in CASES if case.known != 0], ids=str)
-"""For tests that rank hundreds of times; an empty labelled set is as good as none, and another test sees to that."""
+ONCE = pytest.mark.parametrize("case", [case for case in CASES if case.known is None], ids=str)
+"""For tests of what does not depend on the labelled set, or that bring their own."""
+BY_DRAWS = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.known != 0 and case.shape == shapes(STRATEGIES[case.name])[0]], ids=str
+)
+"""For tests that rank hundreds of times; an empty labelled set is as good as none, and another test sees to that. The
+kind of model alters what is measured, and hardly what is drawn."""
 NAMED = pytest.mark.parametrize("name", sorted(STRATEGIES))
 
 
@@ -129,18 +174,22 @@ def test_batches_do_not_matter(case: Case) -> None:
         assert case.order(pool, limit=10, size=size) == case.order(pool, limit=10, size=40)
 
 
-@NAMED
-def test_padding_is_never_read(name: str) -> None:
-    case = Case(name, None)
-    batch = inference([*case.suited(random_pool(6, seed=15)), wordless()])
+@ONCE
+def test_padding_is_never_read(case: Case) -> None:
+    batch = inference(case.suited([*random_pool(6, seed=15), wordless()]))
     padding = np.arange(batch.marginals_BTC.shape[1]) >= batch.lengths[:, None]
     assert padding.any()
     assert batch.samples_BMTC is not None
+
+    def soil(states: NDArray[np.float32] | None, over: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+        return None if states is None else np.where(over[..., None], np.float32(np.nan), states)
+
     soiled = dataclasses.replace(
         batch,
         path_BT=np.where(padding, 1000, batch.path_BT),
         marginals_BTC=np.where(padding[..., None], np.float32(np.nan), batch.marginals_BTC),
-        hidden_BTH=np.where(padding[..., None], np.float32(np.nan), batch.hidden_BTH),
+        hidden_BTH=soil(batch.hidden_BTH, padding),
+        state_BH=soil(batch.state_BH, batch.lengths == 0),
         samples_BMTC=np.where(padding[:, None, :, None], np.float32(np.nan), batch.samples_BMTC),
         sample_paths_BMT=batch.sample_paths_BMT + padding[:, None] * np.arange(PASSES)[:, None],
     )
@@ -219,10 +268,9 @@ def test_pool_of_wordless_sentences(case: Case) -> None:
     assert firsts == {0, 1, 2}
 
 
-@NAMED
-def test_nothing_labelled(name: str) -> None:
+@ONCE
+def test_nothing_labelled(case: Case) -> None:
     """No labelled set, an empty one, and one in which no sentence has words come to the same."""
-    case = Case(name, None)
     values = case.measured(random_pool(12, seed=16))
     found = []
     for known in (None, case.measured([]), case.measured([wordless()] * 2)):
@@ -233,9 +281,8 @@ def test_nothing_labelled(name: str) -> None:
         np.testing.assert_array_equal(other.priority, found[0].priority)
 
 
-@pytest.mark.parametrize("name", sorted(name for name, kind in STRATEGIES.items() if kind.uses_labelled))
-def test_labelled_sentences_without_words_count_for_nothing(name: str) -> None:
-    case = Case(name, 6)
+@pytest.mark.parametrize("case", [case for case in CASES if case.known == 6], ids=str)
+def test_labelled_sentences_without_words_count_for_nothing(case: Case) -> None:
     values, labelled = case.measured(random_pool(12, seed=18)), random_pool(6, seed=99)
     found = [
         case.made().rank(values, case.measured(known), 5, np.random.default_rng(0))
@@ -333,7 +380,7 @@ def test_no_global_random_state(case: Case) -> None:
 FIELDS = {
     "log_prob": {"log_prob_B"},
     "marginals": {"marginals_BTC"},
-    "hidden": {"hidden_BTH"},
+    "hidden": {"hidden_BTH", "state_BH"},
     "samples": {"samples_BMTC", "sample_paths_BMT"},
     "surprisal": {"surprisal_BL"},
     "per_text": set[str](),
@@ -341,9 +388,8 @@ FIELDS = {
 """What `needs` names, as fields of `Inference`; all models give the best path."""
 
 
-@NAMED
-def test_needs_nothing_that_it_does_not_declare(name: str) -> None:
-    case = Case(name, None)
+@ONCE
+def test_needs_nothing_that_it_does_not_declare(case: Case) -> None:
     chosen = case.made()
     for batch in batches(case.suited(random_pool(8, seed=13)), 4):
         bare = {field: None for need, fields in FIELDS.items() if need not in chosen.needs for field in fields}
@@ -355,9 +401,8 @@ def test_needs_nothing_that_it_does_not_declare(name: str) -> None:
         )
 
 
-@NAMED
-def test_declares_nothing_that_it_does_not_need(name: str) -> None:
-    case = Case(name, None)
+@ONCE
+def test_declares_nothing_that_it_does_not_need(case: Case) -> None:
     chosen = case.made()
     batch = inference(case.suited(random_pool(8, seed=17)))
     for need in chosen.needs - {"per_text"}:
@@ -372,7 +417,7 @@ def test_labels_are_never_seen(name: str) -> None:
     assert list(inspect.signature(STRATEGIES[name].rank).parameters)[1:] == ["pool", "labelled", "limit", "rng"]
     outputs = {"indices", "lengths", "tags", "path_BT"} | set[str]().union(*FIELDS.values())
     assert {field.name for field in dataclasses.fields(Inference)} <= outputs
-    assert {field.name for field in dataclasses.fields(Measured)} == {"values", "lengths"}
+    assert {field.name for field in dataclasses.fields(Measured)} == {"values", "lengths", "state_size"}
 
 
 def test_package_imports_no_sentences() -> None:
@@ -385,9 +430,8 @@ def test_package_imports_no_sentences() -> None:
 # by name
 
 
-@NAMED
-def test_registry_makes_strategies_that_say_what_they_measure(name: str) -> None:
-    case = Case(name, None)
+@ONCE
+def test_registry_makes_strategies_that_say_what_they_measure(case: Case) -> None:
     made = case.made()
     assert isinstance(made, Strategy)
     values = made.measure(inference(case.suited(random_pool(3, seed=14))))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from strategies import join, strategy
-from tests.strategies.conftest import inference, random_pool
+from tests.strategies.conftest import Tagged, inference, one_choice, random_pool, several_choices, wordless
 
 POOL = random_pool(6, seed=30)
 
@@ -26,6 +27,24 @@ def test_vectors_keep_their_type() -> None:
     assert joined.values.dtype == np.float32
     assert joined.values.shape == (6, 35)
     np.testing.assert_array_equal(joined.values[4], strategy("badge").measure(inference(POOL, [4]))[0])
+
+
+@pytest.mark.parametrize("shape", [one_choice, several_choices])
+@pytest.mark.parametrize("groups", [[[0], [1, 2], [3, 4]], [[1], [3, 4], [0, 2]]])
+def test_batch_without_words_may_come_first_or_later(
+    groups: list[list[int]], shape: Callable[[Tagged], Tagged]
+) -> None:
+    """A classifier decides nothing there, so that the measure of such a batch is a narrower one."""
+    texts = [shape(sentence) for sentence in [wordless(), POOL[0], wordless(), wordless(), wordless(), *POOL[1:3]]]
+    parts = [inference(texts, group) for group in [*groups, [5, 6]]]
+    badge = strategy("badge")
+    assert {badge.measure(part).shape[1] for part in parts} == {7, 12}
+    joined = join(((part, badge.measure(part)) for part in parts), 7)
+    whole = inference(texts)
+    np.testing.assert_array_equal(joined.values, badge.measure(whole))
+    assert joined.state_size == 7
+    nothing = join([(parts[0], badge.measure(parts[0]))], 1) if groups[0] == [0] else join([], 0)
+    assert len(badge.rank(nothing, None, 3, np.random.default_rng(0)).order) == len(nothing)
 
 
 def test_batches_are_streamed() -> None:

@@ -17,7 +17,7 @@ from strategies.stochastic import stochastic
 from strategies.variation import Bald
 from tests.strategies.conftest import measured, random_pool
 
-SCALAR = ["lc", "mnlp", "entropy", "variation-ratio", "sequence-variation-ratio", "bald"]
+SCALAR = ["lc", "mnlp", "entropy", "margin", "variation-ratio", "sequence-variation-ratio", "bald"]
 SCORES = np.array([0.1, 1.5, 0.4, 0.9, 0.2])
 RANKS = np.array([5.0, 1, 3, 2, 4])
 

@@ -1,4 +1,4 @@
-"""lc, mnlp and entropy against their definitions, word by word in plain Python."""
+"""lc, mnlp, entropy and margin against their definitions, word by word in plain Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import strategy
-from tests.strategies.conftest import Tagged, inference, measured, order, random_pool, tagged
+from tests.strategies.conftest import (
+    Tagged,
+    inference,
+    measured,
+    one_choice,
+    order,
+    random_pool,
+    several_choices,
+    tagged,
+)
 
 POOL = random_pool(50, seed=20)
 
@@ -94,9 +103,41 @@ def test_entropy_lies_between_none_and_uniform(weights: list[float], words: int)
     assert 0 <= value <= math.log(len(p)) + 1e-6
 
 
+def margin_by_hand(sentence: Tagged) -> float:
+    total = 0.0
+    for word in sentence.marginals.tolist():
+        second, first = sorted(word)[-2:]
+        total += 1 - (first - second)
+    return total / len(sentence)
+
+
+def test_margin() -> None:
+    values = measured(strategy("margin"), POOL)
+    np.testing.assert_allclose(values.values, [margin_by_hand(sentence) for sentence in POOL], rtol=1e-9)
+    assert order(strategy("margin"), POOL) == sorted(range(50), key=lambda i: -margin_by_hand(POOL[i]))
+
+
+def test_margin_is_blind_to_all_but_the_two_likeliest() -> None:
+    spread, split = tagged([[0.5, 0.3, 0.2]], [[1]]), tagged([[0.55, 0.45, 0.0]], [[1]])
+    assert order(strategy("margin"), [spread, split]) == [1, 0]
+    assert order(strategy("entropy"), [spread, split]) == [0, 1]
+
+
+def test_single_decisions_are_measured_as_they_are_and_several_by_their_mean() -> None:
+    """One choice a text has one distribution; each label of several is sure or not by itself."""
+    text = tagged([[0.7, 0.2, 0.1]], [[1]])
+    one, several = inference([one_choice(text)]), inference([several_choices(text)])
+    assert strategy("margin").measure(one)[0] == pytest.approx(1 - 0.5)
+    assert strategy("entropy").measure(one)[0] == pytest.approx(entropy_by_hand(text))
+    # 0.7, 0.2 and 0.1 for yes
+    assert strategy("margin").measure(several)[0] == pytest.approx((0.6 + 0.4 + 0.2) / 3)
+    entropies = [-(p * math.log(p) + (1 - p) * math.log(1 - p)) for p in (0.7, 0.2, 0.1)]
+    assert strategy("entropy").measure(several)[0] == pytest.approx(sum(entropies) / 3)
+
+
 def test_rounding_never_makes_a_score_negative() -> None:
     """float32 can leave a probability a hair above 1, and a log-probability a hair above 0."""
     above = np.nextafter(np.float32(1), np.float32(2))
     batch = inference([tagged([[above, 0]], [[1]], 1e-7)])
-    for name in ("lc", "mnlp", "entropy"):
+    for name in ("lc", "mnlp", "entropy", "margin"):
         assert strategy(name).measure(batch)[0] == 0

@@ -12,7 +12,7 @@ import torch
 from corpus import Sentence, Span
 from taggers import load
 from taggers.bilstm import BiLSTMOptions, BiLSTMTagger
-from taggers.labels import span_f1
+from taggers.labels import exact_f1
 
 SIZES = {"word_units": 6, "units": 6, "epochs": 3}
 TRAIN = [
@@ -86,7 +86,7 @@ def test_words_are_told_apart_by_each_feature_alone(characters: str, tmp_path: P
     train = [Sentence.from_text(str(n), f"{a} saw", (Span(0, len(a), "PER"),)) for n, a in enumerate(["Ada", "Mary"])]
     train += [Sentence.from_text("no", "old slept", ())]
     tagger.fit(train * 2, [])
-    assert span_f1(train, tagger.predict([sentence.unlabelled() for sentence in train])) == 1
+    assert exact_f1(train, tagger.predict([sentence.unlabelled() for sentence in train])) == 1
     if characters == "none":
         assert [span.label for span in tagger.predict([Sentence.from_text("z", "Zoe saw")])[0]] == ["PER"]
     tagger.save(tmp_path / "model")

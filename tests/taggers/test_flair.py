@@ -17,7 +17,7 @@ from taggers.flair_bilstm_crf import FlairBiLSTMCRFTagger, FlairOptions
 from taggers.flair_contextual import FlairContextualTagger
 from taggers.flair_embeddings import flair_sentence
 from taggers.flair_network import LABEL, FlairNetwork
-from taggers.labels import span_f1
+from taggers.labels import exact_f1
 
 NAMES = ["Ada", "Emmy", "Mary", "Grace", "Lise", "Rosa"]
 
@@ -170,7 +170,7 @@ def test_best_dev_epoch_is_kept_and_rate_is_halved(monkeypatch: pytest.MonkeyPat
     told: list[Progress] = []
     tagger.fit(TRAIN[:9], TRAIN[9:], on_progress=told.append)
     scores = [p.dev_f1 for p in told if p.dev_f1 is not None]
-    assert len(scores) == 12 and span_f1(TRAIN[9:], tagger.predict(TRAIN[9:])) == max(scores)
+    assert len(scores) == 12 and exact_f1(TRAIN[9:], tagger.predict(TRAIN[9:])) == max(scores)
     assert min(scores) < max(scores), "all epochs are alike: nothing to choose"
     bad, best, expected = 0, (-1.0, 0.0), 1
     for p in told:

@@ -18,7 +18,7 @@ from taggers.bilstm_encoder_decoder import BiLSTMEncoderDecoderTagger
 from taggers.chunk_crf import state_axis
 from taggers.cnn_cnn_lstm import CNNCNNLSTMTagger
 from taggers.dropout import derive, kept, text_keys
-from taggers.labels import span_f1
+from taggers.labels import exact_f1
 from taggers.network import NetworkTagger
 from taggers.warm_start import SHARE, Axis
 
@@ -109,7 +109,7 @@ def test_learns_a_small_data_set_without_a_mistake(kind: str) -> None:
     tagger = tagger_of(kind, units=16, epochs=12, learning_rate=2e-2, word_dropout=0.1)
     losses: list[float] = []
     tagger.fit(TRAIN, [], on_progress=lambda progress: losses.append(progress.loss or 0.0))
-    assert span_f1(TRAIN, tagger.predict(TEXTS)[: len(TRAIN)]) == 1
+    assert exact_f1(TRAIN, tagger.predict(TEXTS)[: len(TRAIN)]) == 1
     assert losses[-1] < losses[0] / 5
 
 
@@ -179,7 +179,7 @@ def test_the_best_epoch_is_kept_and_patience_ends(kind: str) -> None:
     tagger, dev, told = tagger_of(kind, epochs=7, patience=2, learning_rate=3e-2), TRAIN[:6], list[Progress]()
     tagger.fit(TRAIN[6:], dev, on_progress=told.append)
     f1s = [progress.dev_f1 or 0.0 for progress in told]
-    assert span_f1(dev, tagger.predict(TEXTS[:6])) == max(f1s)
+    assert exact_f1(dev, tagger.predict(TEXTS[:6])) == max(f1s)
     best = max(i for i, f1 in enumerate(f1s) if f1 == max(f1s))
     assert len(f1s) == min(7, best + 3)
 

@@ -27,7 +27,7 @@ from corpus import Sentence, Span
 from taggers import load
 from taggers.base import Progress
 from taggers.encoders import longest_input, save_encoder
-from taggers.labels import span_f1
+from taggers.labels import exact_f1
 from taggers.transformer import TransformerTagger
 from tests.taggers.tiny import (  # noqa: F401  (fixtures)
     NAMES,
@@ -211,7 +211,7 @@ def test_the_best_epoch_on_dev_is_kept(encoder: str, train: list[Sentence]) -> N
     heard: list[Progress] = []
     again = tagger_of(encoder, epochs=10, learning_rate=2e-4, patience=2)
     again.fit(train, dev, on_progress=heard.append)
-    assert [progress.dev_f1 for progress in heard] == [span_f1(dev, spans) for spans in said[: best + 3]]
+    assert [progress.dev_f1 for progress in heard] == [exact_f1(dev, spans) for spans in said[: best + 3]]
     assert heard[best].dev_f1 == 1
     assert [tuple(spans) for spans in again.predict(train)] == said[best]
 
