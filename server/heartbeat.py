@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 NAME = "trainer-alive"
@@ -15,8 +16,14 @@ def beat(data_dir: Path) -> None:
     (data_dir / NAME).touch()
 
 
+def end(data_dir: Path) -> None:
+    """Tell that the trainer has ended in good order."""
+    with suppress(OSError):
+        (data_dir / NAME).unlink(missing_ok=True)
+
+
 def silent_for(data_dir: Path) -> float | None:
-    """Seconds since a trainer last looked; None if none ever has."""
+    """Seconds since a trainer last looked; None if none ever has, or the last one has ended in good order."""
     try:
         return abs(time.time() - (data_dir / NAME).stat().st_mtime)  # a sign from the future: the clock was set back
     except FileNotFoundError:

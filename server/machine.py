@@ -44,7 +44,7 @@ def trainer(here: Here) -> Verdict:
     silent = silent_for(here.workspace.settings.data_dir)
     if silent is not None and silent <= SILENCE:
         return Verdict(True, "It looks for rounds that are due.")
-    what = "It has never run here." if silent is None else f"Its last sign of life is {_ago(silent)} old."
+    what = "It does not run here." if silent is None else f"Its last sign of life is {_ago(silent)} old."
     remedy = "Start it with `python -m server`, which runs it beside the web processes; the log says why it ended."
     return Verdict(False, f"{what} No round will begin.", remedy)
 

@@ -85,6 +85,7 @@ def main() -> None:
     finally:
         stop.set()
         watching.join(timeout=2)  # or it would take the process that is ended here for one that died
+        heartbeat.end(settings.data_dir)
         simulations.close()
         runner.close()
 

@@ -303,6 +303,7 @@ def test_times_from_before_the_clock_was_set_back_stop_nothing(fed: Callable[...
         later = "datetime('now', '+5 hours')"
         database.execute(f"UPDATE projects SET failures = 3, retry_at = {later}, touched_at = {later}, due = 'fit'")
         database.execute(f"UPDATE rounds SET started_at = {later}, heartbeat = {later}")
+    (data / "trainer-alive").touch()  # as if it had been killed
     os.utime(data / "trainer-alive", (time.time() + 5 * 3600,) * 2)
     assert "its last sign of life is" in one.doctor()  # a trainer that does not run is not taken for one that does
     one.backend.start()

@@ -53,7 +53,7 @@ def test_a_real_round_is_watched_and_the_connection_mended(label_studio, backend
     first = backend.round_after(project.id, kind="fit")  # 40 labels are there already
     page.goto(f"{backend.url}/project?key={project.id}")
     expect(page.get_by_role("heading", level=1)).to_have_text("watched")
-    expect(page.locator("#queue li[id^=task-]")).to_have_count(len(project.unlabelled))
+    expect(page.locator("#queue li[id^=task-]")).to_have_count(len(project.unlabelled), timeout=PATIENCE)
 
     page.evaluate(WATCH)
     page.get_by_role("button", name="Start a round now").click()
