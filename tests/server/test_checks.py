@@ -268,7 +268,7 @@ def test_the_trainers_sign_of_life(space, studio):
     assert "2 hours old" in check.text
     assert "python -m server" in check.remedy
     sign.unlink()
-    assert "never run" in found(space, "trainer").text
+    assert "does not run" in found(space, "trainer").text
     heartbeat.beat(space.settings.data_dir)
     assert found(space, "trainer").ok
 
