@@ -242,7 +242,7 @@ class Settings(ProjectSettings, BaseSettings):
         tells by `control` which kinds of marks the project has, for which they must fit too."""
         try:
             settings = self.for_project(extra_params)
-            settings.check_for(kinds_by(settings.control))
+            _fits(settings.model_dump_json(), tuple(kinds_by(settings.control)))
             return settings, None
         except ValueError as error:
             return self, f"{error}; until this is mended the backend's own settings are used"
@@ -271,6 +271,12 @@ class Settings(ProjectSettings, BaseSettings):
 def _checked(told: str) -> ProjectSettings:
     """The settings that a JSON object names: every request asks for the same few, and checking them takes long."""
     return ProjectSettings(**json.loads(told))
+
+
+@lru_cache(maxsize=256)
+def _fits(told: str, kinds: tuple[Kind, ...]) -> None:
+    """Raise ValueError if these settings do not fit such a project; that is asked as often, and takes longer."""
+    _checked(told).check_for(kinds)
 
 
 def _check_kind(setting: str, name: str, kind: Kind) -> None:

@@ -26,7 +26,7 @@ from taggers.pair_reading import Input, PairReader, kind_names
 from taggers.pairs import UNRELATED, Candidates, Pair, candidates, classes, relations_of
 from taggers.reading import BATCH_PIECES, SORTED_AT_ONCE, TextBatch, side_by_side, word_places
 from taggers.training import whole_or_none
-from taggers.transformer import BEST_DTYPE
+from taggers.transformer import Precision, dtype_of
 from taggers.warm_start import Axis, shrink_and_perturb
 from taggers.word_pieces import Passage, within_budget
 
@@ -61,7 +61,7 @@ class RelationOptions(base.Options):
     """Pairs a step at most; smaller, but at least 4, when an epoch would have fewer than 10 steps."""
     patience: int | None = Field(None, ge=1)
     """Stop after so many epochs in a row that were worse on the dev set than the best."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """What the encoder computes in: "auto" is bfloat16 where the processor has it. The head is always float32."""
 
 
@@ -189,10 +189,7 @@ class RelationClassifier(Tagger):
 
     @property
     def _dtype(self) -> torch.dtype:
-        """What the encoder computes in."""
-        if self.options.precision == "auto":
-            return BEST_DTYPE[self._device.type]
-        return torch.bfloat16 if self.options.precision == "bf16" else torch.float32
+        return dtype_of(self.options.precision, self._device)
 
     def _fitted(self) -> PairNetwork:
         if self._network is None:

@@ -32,7 +32,8 @@ from taggers.transformer_network import FineTuned, TransformerNetwork
 from taggers.warm_start import shrink_and_perturb
 from taggers.word_pieces import PieceReader, within_budget
 
-BEST_DTYPE = {
+Precision = Literal["auto", "fp32", "bf16"]
+_BEST_DTYPE = {
     kind: torch.bfloat16 if encoders.computes_bf16(torch.device(kind)) else torch.float32
     for kind in ("cpu", "cuda")
     if kind == "cpu" or torch.cuda.is_available()
@@ -40,6 +41,13 @@ BEST_DTYPE = {
 """What this machine computes in quickest, by the type of device."""
 FROZEN_WORDS = 8192
 """Words of frozen texts that go through the head at once."""
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    """What an encoder computes in: of "auto" bfloat16 where the processor has it."""
+    if precision == "auto":
+        return _BEST_DTYPE[device.type]
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 class TransformerOptions(base.Options):
@@ -61,7 +69,7 @@ class TransformerOptions(base.Options):
     """Passages a step at most; smaller, but at least 4, when an epoch would have fewer than 10 steps."""
     patience: int | None = Field(None, ge=1)
     """Stop after so many epochs in a row that were worse on the dev set than the best."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """What the encoder computes in: "auto" is bfloat16 where the processor has it. The head is always float32."""
 
 
@@ -182,10 +190,7 @@ class TransformerTagger(Tagger):
 
     @property
     def _dtype(self) -> torch.dtype:
-        """What the encoder computes in."""
-        if self.options.precision == "auto":
-            return BEST_DTYPE[self._device.type]
-        return torch.bfloat16 if self.options.precision == "bf16" else torch.float32
+        return dtype_of(self.options.precision, self._device)
 
     def _fitted(self) -> TransformerNetwork:
         if self._network is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from taggers.frozen_vectors import FrozenTextVectors, FrozenVectors
 from taggers.labels import exact_f1
 from taggers.reading import Part, TextBatch
 from taggers.text_network import FineTunedTexts, FrozenTexts, Pooling, TextNetwork
-from taggers.transformer import TransformerTagger
+from taggers.transformer import Precision, TransformerTagger
 from taggers.word_pieces import PieceReader, within_budget
 
 
@@ -50,7 +50,7 @@ class TransformerClassifierOptions(base.Options):
     """Passages a step at most; smaller, but at least 4, when an epoch would have fewer than 10 steps."""
     patience: int | None = Field(None, ge=1)
     """Stop after so many epochs in a row that were worse on the dev set than the best."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """What the encoder computes in: "auto" is bfloat16 where the processor has it. The head is always float32."""
 
     @model_validator(mode="after")
