@@ -19,7 +19,15 @@ _MOST = 1000
 
 
 class _Clustered(Strategy):
-    """The choice that the three share; they differ in the vectors."""
+    """The choice that the three share; they differ in the vectors.
+
+    k-means ends with at most `iterations` over the whole pool, after those on samples; 0 = with the samples'.
+    """
+
+    def __init__(self, iterations: int = 12) -> None:
+        if not isinstance(iterations, int) or isinstance(iterations, bool) or iterations < 0:
+            raise ValueError(f"iterations must be a whole number of at least 0, not {iterations!r}")
+        self.iterations = iterations
 
     @abstractmethod
     def measure(self, batch: Inference) -> NDArray[np.float32]:
@@ -35,7 +43,7 @@ class _Clustered(Strategy):
         worded = np.flatnonzero(pool.lengths)
         vectors_Wd = np.asarray(pool.values if len(worded) == len(pool) else pool.values[worded], np.float32)
         k = min(len(worded) if limit is None else limit, len(worded), _MOST)
-        found = kmeans(vectors_Wd, k, rng) if k > 0 else None
+        found = kmeans(vectors_Wd, k, rng, iterations=self.iterations) if k > 0 else None
         priority = np.zeros(len(pool))
         priority[worded] = 1.0 if found is None else np.clip(1.0 - np.sqrt(found.distances_N) / 2, 0.0, 1.0)
         chosen = None if found is None else worded[_representatives(vectors_Wd, found, k, rng)]

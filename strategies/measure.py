@@ -24,14 +24,16 @@ def join(batches: Iterable[tuple[Inference, Values]], n: int) -> Measured:
     state_size = 0
     lengths = np.zeros(n, dtype=np.int64)
     times = np.zeros(n, dtype=np.int64)
+    worded = False
     for batch, measured in batches:
         places = batch.indices
         _refuse("not among those given", places[(places < 0) | (places >= n)], n)
-        if not lengths.any():  # only a batch with words tells in how many columns it is measured
+        if not worded:  # only a batch with words tells in how many columns it is measured
             values = np.zeros((n, *measured.shape[1:]), dtype=measured.dtype)
             state_size = 0 if batch.state_BH is None else batch.state_BH.shape[1]
         if batch.lengths.any():
             values[places] = measured
+            worded = True
         lengths[places] = batch.lengths
         np.add.at(times, places, 1)
         finite = np.isfinite(measured).reshape(len(places), -1).all(axis=1)

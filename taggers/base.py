@@ -27,6 +27,8 @@ class Progress:
     epochs: int
     loss: float | None = None
     dev_f1: float | None = None
+    kind: Kind | None = None
+    """What the part learns that tells this, where a model has several."""
 
 
 CARD = "tagger.json"

@@ -65,12 +65,12 @@ class Several(Tagger):
         return dict(self._parts)
 
     def goes_on_from(self, earlier: Tagger) -> bool:
-        """Whether any of its parts can; the others then learn from scratch."""
-        return isinstance(earlier, Several) and any(self._starts(earlier).values())
+        """Whether any of its parts can, from a part of it or from the whole of it; the others learn from scratch."""
+        return any(self._starts(earlier).values())
 
-    def _starts(self, earlier: Several) -> dict[Kind, Tagger | None]:
+    def _starts(self, earlier: Tagger | None) -> dict[Kind, Tagger | None]:
         """What each part goes on from."""
-        before = earlier.parts
+        before = earlier.parts if earlier else {}
         return {
             kind: before[kind] if kind in before and part.goes_on_from(before[kind]) else None
             for kind, part in self._parts.items()
@@ -84,19 +84,20 @@ class Several(Tagger):
         start: Tagger | None = None,
         on_progress: OnProgress = no_progress,
     ) -> None:
-        """See `Tagger.fit`: so each part in turn, each telling of its own epochs.
+        """See `Tagger.fit`: so each part in turn, each telling of its own epochs. What stops by no dev set, or would
+        have nothing to learn from but that, learns from it too.
 
         Raises ValueError if there is nothing to learn from for one of them.
         """
         check_start(self, start)
-        starts = self._starts(start) if isinstance(start, Several) else {}
+        starts = self._starts(start)
         for kind, part in self._parts.items():
             labelled, held = ([s for s in some if s.marks(kind) is not None] for some in (train, dev))
-            if not labelled:
+            if not labelled + held:
                 raise ValueError(f"nothing to learn from: no text of `train` has been labelled with {kind}")
-            if not part.uses_dev:
+            if not part.uses_dev or not labelled:
                 labelled, held = labelled + held, []
-            part.fit(labelled, held, start=starts.get(kind), on_progress=on_progress)
+            part.fit(labelled, held, start=starts[kind], on_progress=_telling(on_progress, kind))
 
     def infer(
         self, sentences: Sequence[Sentence], *, passes: int = 0, dropout: str | None = None
@@ -141,3 +142,7 @@ class Several(Tagger):
 
     def _read(self, folder: Path) -> None:
         self._parts = {kind: taggers.load(folder / kind) for kind in self._parts}
+
+
+def _telling(on_progress: OnProgress, kind: Kind) -> OnProgress:
+    return lambda progress: on_progress(replace(progress, kind=kind))

@@ -30,15 +30,16 @@ def whole(folder: Path) -> Iterator[Path]:
     try:
         yield unfinished
         for file in [*unfinished.rglob("*"), unfinished]:
-            _fsync(file)
+            fsync(file)
         unfinished.rename(folder)
-        _fsync(folder.parent)
+        fsync(folder.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """See to it that a file, or a folder's list of names, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

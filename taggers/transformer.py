@@ -29,7 +29,7 @@ from taggers.reading import BATCH_PIECES, Part, TextBatch, side_by_side, text_ba
 from taggers.token_classification import FORM, token_classifier
 from taggers.training import whole_or_none
 from taggers.transformer_network import FineTuned, TransformerNetwork
-from taggers.warm_start import shrink_and_perturb
+from taggers.warm_start import Axis, shrink_and_perturb
 from taggers.word_pieces import PieceReader, within_budget
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -113,22 +113,26 @@ class TransformerTagger(Tagger):
     ) -> None:
         """An interrupted fit leaves the tagger without a model. See `Tagger.fit`."""
         check_fit(self, train, dev, start)
-        earlier = (start._fitted(), start._classes) if isinstance(start, TransformerTagger) else None
+        earlier = (start._fitted(), start._names) if isinstance(start, TransformerTagger) else None
         with whole_or_none(self):
             self._learn_labels(train)
             self._build()
             if earlier is not None:
-                network, (before, classes) = self._fitted(), earlier
-                shrink_and_perturb(network, before.state_dict(), network.axes(self._classes, classes))
+                before, names = earlier
+                shrink_and_perturb(self._fitted(), before.state_dict(), self._axes(names))
             self._learn(train, dev, on_progress)
 
     def _learn_labels(self, train: Sequence[Sentence]) -> None:
         self.tags = bio_tags(train)
 
     @property
-    def _classes(self) -> tuple[str, ...]:
-        """What the last layer speaks of, by name."""
-        return self.tags
+    def _names(self) -> tuple[tuple[str, ...], ...]:
+        """Of what the network's axes stand for: that of the last layer first."""
+        return (self.tags,)
+
+    def _axes(self, before: tuple[tuple[str, ...], ...]) -> dict[str, Sequence[Axis]]:
+        """Of the network, for a start from one whose `_names` were these."""
+        return self._fitted().axes(self._names[0], before[0])
 
     def _build(self) -> None:
         """A network that has learned nothing yet."""
@@ -152,8 +156,8 @@ class TransformerTagger(Tagger):
         self._network = Frozen(vectors.width, len(self.tags), **parts).to(self._device).eval()
 
     def _learn(self, train: Sequence[Sentence], dev: Sequence[Sentence], on_progress: OnProgress) -> None:
-        network, options = self._fitted(), self.options
-        examples = self._examples(train)
+        network, options, rng = self._fitted(), self.options, np.random.default_rng(self.seed)
+        examples = self._examples(train, rng)
         if not examples:
             raise ValueError("nothing to learn from: no text of `train` has a word")
         if isinstance(network, Frozen):
@@ -164,20 +168,20 @@ class TransformerTagger(Tagger):
             self._reader.batch,
             Course.suited(
                 len(examples),
-                network.head.in_features,
+                network.width,
                 isinstance(network, Frozen),
                 learning_rate=options.learning_rate,
                 epochs=options.epochs,
                 batch_size=options.batch_size,
                 patience=options.patience,
             ),
-            np.random.default_rng(self.seed),
+            rng,
             autocast=lambda: torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16),
             dev_f1=(lambda: exact_f1(dev, self.predict(dev), self.kind)) if dev else None,
             on_progress=on_progress,
         )
 
-    def _examples(self, train: Sequence[Sentence]) -> list[Example]:
+    def _examples(self, train: Sequence[Sentence], rng: np.random.Generator) -> list[Example]:
         """Parts of texts with the tags of the words that they answer for."""
         encoded = [encode(sentence, "BIO") for sentence in train]
         number = {tag: i for i, tag in enumerate(self.tags)}
@@ -211,13 +215,20 @@ class TransformerTagger(Tagger):
         dropout = self._dropout(passes, dropout)
 
         def read(batch: TextBatch[Any]) -> Inference:
-            texts = [[word.text for word in sentences[i].words] for i in batch.indices] if passes else []
+            texts = [self._key(sentences[i]) for i in batch.indices] if passes else []
             return self._infer_batch(batch, texts, passes, dropout)
 
-        batches = text_batches(self._reader, sentences, self._budget)
+        batches = self._batches(sentences)
         # Dropout in the encoder is switched on and off for all threads.
         alone = self._device.type == "cuda" or dropout == "all" or isinstance(network, Frozen)
         yield from map(read, batches) if alone else side_by_side(read, batches)
+
+    def _batches(self, sentences: Sequence[Sentence]) -> Iterator[TextBatch[Any]]:
+        return text_batches(self._reader, sentences, self._budget)
+
+    def _key(self, sentence: Sentence) -> list[str]:
+        """What a text's dropout masks depend on."""
+        return [word.text for word in sentence.words]
 
     @property
     def _budget(self) -> int:
@@ -230,7 +241,7 @@ class TransformerTagger(Tagger):
         hidden_BTH = np.zeros((*shape, network.head.in_features), np.float32)
         logits_BTS = np.zeros((*shape, network.head.out_features), np.float32)
         said_BMTS = np.zeros((B, passes, T, network.head.out_features), np.float32)
-        rows = of.rows()
+        rows = sorted(of.rows(), key=lambda row: len(row[1]))
         for group in within_budget([len(part) for _, part in rows], self._budget):
             some = rows[group.start : group.stop]
             b_N, t_N = word_places(some)

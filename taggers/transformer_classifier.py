@@ -97,8 +97,8 @@ class TransformerClassifier(Classifier, TransformerTagger):
         return FrozenTextVectors(self.options.encoder)
 
     @property
-    def _classes(self) -> tuple[str, ...]:
-        return self.alternatives.labels
+    def _names(self) -> tuple[tuple[str, ...], ...]:
+        return (self.alternatives.labels,)
 
     def _learn(self, train: Sequence[Sentence], dev: Sequence[Sentence], on_progress: OnProgress) -> None:
         if len(self.alternatives.labels) >= (1 if self.alternatives.several else 2):
@@ -107,7 +107,7 @@ class TransformerClassifier(Classifier, TransformerTagger):
             f1 = exact_f1(dev, self.predict(dev), self.kind) if dev else None
             on_progress(Progress(1, 1, 0.0, f1))
 
-    def _examples(self, train: Sequence[Sentence]) -> list[Example]:
+    def _examples(self, train: Sequence[Sentence], rng: np.random.Generator) -> list[Example]:
         """Parts of texts with the labels of the whole."""
         targets_NL = torch.from_numpy(self.alternatives.targets(train))
         targets = targets_NL.float() if self.alternatives.several else targets_NL.int().argmax(dim=1)

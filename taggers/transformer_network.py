@@ -37,6 +37,7 @@ class TransformerNetwork(nn.Module, ABC):
 
     def __init__(self, width: int, tags: int, crf: bool) -> None:
         super().__init__()
+        self.width = width
         self.dropout = nn.Dropout(0.1)
         self.crf = ChunkCRF(tags) if crf else None
         self.head = nn.Linear(width, self.crf.states if self.crf else tags)

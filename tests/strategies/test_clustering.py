@@ -174,3 +174,21 @@ def test_what_the_model_does_not_give_is_an_error(kind: type[Strategy]) -> None:
     batch = dataclasses.replace(inference(random_pool(2, seed=12)), hidden_BTH=None, surprisal_BL=None)
     with pytest.raises(ValueError, match=r"surprisal of a masked-language model|hidden states"):
         kind().measure(batch)
+
+
+def test_iterations_over_the_whole_pool_only_settle_the_clusters() -> None:
+    """On texts of three clear groups, samples alone find the same ones."""
+    rng = np.random.default_rng(0)
+    centres = np.eye(3, 8, dtype=np.float32)
+    values = centres[rng.integers(3, size=900)] + rng.normal(0, 0.05, (900, 8)).astype(np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    pool = Measured(values, np.ones(900, np.int64))
+    for iterations in (0, 12):
+        order = FtBertKM(iterations).rank(pool, None, 3, np.random.default_rng(1)).order
+        assert sorted((values[order[:3]] @ centres.T).argmax(axis=1)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("iterations", [-1, 1.5, True, "12"])
+def test_bad_iterations_are_refused(iterations: object) -> None:
+    with pytest.raises(ValueError, match="iterations must be a whole number"):
+        FtBertKM(iterations)  # type: ignore[arg-type]

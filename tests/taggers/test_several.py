@@ -97,7 +97,9 @@ def test_learns_and_tells_as_its_parts_do_alone(options: SeveralOptions, train: 
     alone: list[Progress] = []
     for kind, part in Several(options, seed=5).parts.items():
         held = train[12:] if part.uses_dev else []
-        part.fit(train[:12] if part.uses_dev else train, held, on_progress=alone.append)
+        told: list[Progress] = []
+        part.fit(train[:12] if part.uses_dev else train, held, on_progress=told.append)
+        alone += [replace(progress, kind=kind) for progress in told]
         asked = [replace(s, entities=s.spans).unlabelled() for s in train]
         assert part.predict(asked) == model.parts[kind].predict(asked)
     assert heard == alone

@@ -189,7 +189,7 @@ def test_a_disk_that_takes_nothing_costs_the_keeping_only(
         raise OSError(28, "No space left on device")
 
     vector_store.keep_in(tmp_path / "kept")
-    monkeypatch.setattr(storage, "_fsync", full)
+    monkeypatch.setattr(storage, "fsync", full)
     with caplog.at_level(logging.WARNING):
         vectors = StaticVectors(written(tmp_path, GLOVE))
     assert vectors.of(["the"]).tolist() == [ROWS["the"]]
