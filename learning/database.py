@@ -11,8 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Engine, ExceptionContext, ForeignKey, Index, create_engine, event, false
-from sqlalchemy.exc import TimeoutError
+from sqlalchemy import (
+    JSON,
+    Engine,
+    ExceptionContext,
+    ForeignKey,
+    Index,
+    create_engine,
+    event,
+    false,
+    func,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import ArgumentError, OperationalError, TimeoutError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from learning import migrations
@@ -20,6 +32,11 @@ from learning.migrations import UnusableDatabase
 
 PATIENCE = 15.0
 """Seconds that a writer waits for its turn. Label Studio waits for one; what it has sent is written all the same."""
+WRITING = 0x6163746976655477
+"""PostgreSQL's advisory lock of whoever writes: any number that nobody else uses."""
+ALIVE = {"idle": 10, "interval": 5, "count": 3}
+"""TCP keepalives, in seconds and tries: so the end of a connection whose other machine is lost is seen after 25 s, and
+the lock that it held is free, not after hours. A connection by a local socket ignores them."""
 FILE = "active-tagger.db"
 """The database in a data folder."""
 
@@ -27,6 +44,14 @@ FILE = "active-tagger.db"
 def now() -> datetime:
     """The present moment, UTC, without time zone (as SQLite keeps it)."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def clock(session: Session) -> datetime:
+    """The same by the clock that all processes of this database share, to compare what different machines wrote:
+    PostgreSQL's own; this machine's, where the database is a file of it."""
+    if session.get_bind().dialect.name == "postgresql":
+        return session.scalars(select(func.timezone("UTC", func.clock_timestamp()))).one()
+    return now()
 
 
 def text_hash(text: str) -> str:
@@ -187,6 +212,16 @@ class RemoteText(Base):
     fetched_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Trainer(Base):
+    """A trainer's sign of life, where the database is on a server and trainers may run on several machines."""
+
+    __tablename__ = "trainers"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    """Its machine and process, as `learning.owners.owner` names them."""
+    seen_at: Mapped[datetime]
+    """By the database's clock."""
+
+
 class DamagedDatabase(UnusableDatabase):
     """The database's file is not whole, or is no database at all."""
 
@@ -198,21 +233,36 @@ class DamagedDatabase(UnusableDatabase):
 
 
 class Database:
-    """Sessions over one engine. Writers take SQLite's lock at once, so that two never deadlock half-way.
+    """Sessions over one engine, SQLite's or PostgreSQL's. One process of all writes at a time, on whatever machine, and
+    takes the lock for it at once: what it has read it may write, and two never deadlock half-way. Readers wait for
+    nobody, and see the database as it was when they began.
 
     Whatever meets a damaged SQLite file raises DamagedDatabase.
     """
 
     def __init__(self, url: str) -> None:
         """Open a database and bring it to this release's schema. Raises UnusableDatabase where that cannot be."""
-        self.engine: Engine = create_engine(url, pool_size=20)  # a web process asks with up to 17 threads
+        self.engine: Engine = _engine(url)
         self._turn = threading.Lock()
+        self._writing = self.engine
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin)
             event.listen(self.engine, "handle_error", _recognises_damage(self.engine.url.database))
-        self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
-        migrations.bring_up(self._writing, Base.metadata)
+            self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        else:
+            event.listen(self.engine, "connect", _prepare_postgresql)
+            # What was committed while it waited for the lock is seen by a writer.
+            self._writing = self.engine.execution_options(isolation_level="READ COMMITTED")
+        try:
+            migrations.bring_up(self._writing, Base.metadata)
+        except OperationalError as error:
+            if self.engine.dialect.name == "sqlite":
+                raise
+            raise UnusableDatabase(
+                f"the database {self.engine.url.render_as_string()} cannot be used ({_first_line(error)}): see that "
+                "PostgreSQL runs, and that DATABASE_URL is right"
+            ) from error
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:
@@ -243,15 +293,59 @@ class Database:
         """A session whose changes are committed together at the end, or not at all.
 
         SQLite lets its writers try at random; those of one process stand in line, so that the last does not wait
-        for seconds. Raises sqlalchemy.exc.TimeoutError if the turn does not come within `PATIENCE`.
+        for seconds. Raises sqlalchemy.exc.TimeoutError, or OperationalError from the database, if the turn does not
+        come within `PATIENCE`.
         """
         if not self._turn.acquire(timeout=PATIENCE):
             raise TimeoutError(f"no turn to write within {PATIENCE:.0f} s")
         try:
             with Session(self._writing, expire_on_commit=False) as session, session.begin():
+                if self.engine.dialect.name == "postgresql":
+                    session.execute(select(func.pg_advisory_xact_lock(WRITING)))
                 yield session
         finally:
             self._turn.release()
+
+
+def _engine(url: str) -> Engine:
+    """An engine that has not connected yet. Raises UnusableDatabase."""
+    try:
+        parts = make_url(url)
+        kind = parts.get_backend_name()
+        if kind == "sqlite":
+            return create_engine(parts, pool_size=20)  # a web process asks with up to 17 threads
+        if kind == "postgresql":
+            alive = {f"keepalives_{name}": value for name, value in ALIVE.items()}
+            wanted = {"connect_timeout": 5, **alive} if parts.get_driver_name().startswith("psycopg") else {}
+            given = {name: value for name, value in wanted.items() if name not in parts.query}
+            return create_engine(
+                parts, pool_size=20, pool_pre_ping=True, isolation_level="REPEATABLE READ", connect_args=given
+            )
+    except ArgumentError as error:
+        raise UnusableDatabase(f"DATABASE_URL cannot be read ({_first_line(error)}): {_EXAMPLE}") from None
+    except ImportError as error:
+        missing = error.name or parts.get_driver_name()
+        raise UnusableDatabase(
+            f"the Python package {missing!r}, which DATABASE_URL asks for, cannot be imported: install a driver with "
+            "`pip install 'psycopg[binary]'`, and " + _EXAMPLE
+        ) from error
+    raise UnusableDatabase(f"DATABASE_URL names a database of kind {kind!r}: {_EXAMPLE}")
+
+
+_EXAMPLE = "write it as postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, or leave it unset for SQLite in DATA_DIR"
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+
+
+def _prepare_postgresql(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = '{PATIENCE:.0f}s'")
+    for name, value in ALIVE.items():
+        cursor.execute(f"SET tcp_keepalives_{name} = {value}")
+    cursor.close()
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

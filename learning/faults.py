@@ -8,10 +8,11 @@ import time
 from sqlite3 import Error as SQLiteError
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from learning.database import DamagedDatabase, Database
+from learning.migrations import UnusableDatabase
 
 FULL = "the disk of DATA_DIR is full: make room on it, or lower KEEP_VERSIONS (models take most of it)"
 READ_ONLY = "DATA_DIR cannot be written to: give this backend's user the right to, or mount it writable"
@@ -24,11 +25,18 @@ NO_MEMORY = "there was not enough memory: give the machine more, or choose a sma
 
 _OF_SQLITE = {5: LOCKED, 6: LOCKED, 8: READ_ONLY, 10: BROKEN_DISK, 11: DAMAGED, 13: FULL, 14: LOST, 26: DAMAGED}
 """By primary result code (https://sqlite.org/rescode.html)."""
-_OF_THE_DISK = {
+_OF_POSTGRESQL = {
+    "55P03": LOCKED,
+    "53100": "the disk of the database server is full: make room on it",
+    "25006": "the database server takes no changes (a standby?): let DATABASE_URL name the one that does",
+}
+"""By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+_OF_THE_SYSTEM = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM), FORBIDDEN),
     errno.EROFS: READ_ONLY,
     **dict.fromkeys((errno.EIO, errno.EFBIG), BROKEN_DISK),
+    errno.ENOMEM: NO_MEMORY,  # from a file that is mapped, or a process that is begun
 }
 _SAID_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "can't start new thread")
 """What libraries say that raise no MemoryError: torch's allocators, and a thread that finds no room for its stack."""
@@ -38,19 +46,35 @@ def known(error: BaseException) -> str | None:
     """What is wrong with the disk, the database or the memory, and what to do; None for any other error."""
     if isinstance(error, DamagedDatabase):
         return DAMAGED
+    if isinstance(error, UnusableDatabase):
+        return str(error)
     if isinstance(error, PoolTimeout):
         return LOCKED
     if isinstance(error, DBAPIError):
         code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error.orig, SQLiteError) else None
         if code is not None:
             return _OF_SQLITE.get(code & 0xFF)
-        return f"the database cannot be used: {error.orig}" if error.connection_invalidated else None
+        if known_state := _OF_POSTGRESQL.get(getattr(error.orig, "sqlstate", None) or ""):
+            return known_state
+        if away(error):
+            said = str(error.orig).strip().partition("\n")[0]
+            return f"the database cannot be used ({said}): see that it runs, and that DATABASE_URL is right"
+        return None
     if isinstance(error, OSError):
-        return _OF_THE_DISK.get(error.errno or 0)
+        return _OF_THE_SYSTEM.get(error.errno or 0)
     said = str(error).lower()
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in said for w in _SAID_OF_MEMORY)):
         return NO_MEMORY
     return None
+
+
+def away(error: DBAPIError) -> bool:
+    """Whether a database's server does not answer, or has closed the connection: it may be starting again."""
+    if isinstance(error.orig, SQLiteError):
+        return False
+    return error.connection_invalidated or (
+        isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) not in _OF_POSTGRESQL
+    )
 
 
 class Storage:

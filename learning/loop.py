@@ -15,7 +15,7 @@ from learning.settings import ProjectSettings
 from learning.steps import OnStep, silently
 from learning.venue import Collected
 from taggers import Progress, Tagger, tagger_class
-from taggers.several import Several
+from taggers.several import Part, Several, SeveralOptions
 
 MIN_HOLDOUT_SENTENCES = 20
 """Below this, or below MIN_HOLDOUT_SPANS spans (choices, relations), the hold-out says too little and cross-validation
@@ -75,8 +75,9 @@ def fit(
     """A tagger of the kind that `settings` name, trained on `labelled`: from scratch, or from `start`, an earlier
     model, where they say so and that is of the same kind. It learns from `besides` too, but never stops by that."""
     kind = tagger_class(settings.tagger)
+    tagger = kind(kind.Options(**settings.tagger_options), seed=settings.seed)
     train, dev = split_dev(labelled, settings.dev_share if kind.uses_dev else 0.0, rng)
-    return _fitted([*train, *besides], dev, settings, on_step, start)
+    return _fitted(tagger, [*train, *besides], dev, settings, on_step, start)
 
 
 def fit_kinds(
@@ -93,45 +94,32 @@ def fit_kinds(
     Raises ValueError if nothing is labelled.
     """
     found = learnable(labelled, kinds)
-    earlier = start.parts if start else {}
     if not found:
         raise ValueError(f"nothing to learn from: no text has {' or '.join(kinds)} that somebody has labelled")
     if len(found) == 1:
-        return fit(labelled_so(labelled, *found), settings.of(*found), rng, on_step, earlier.get(*found))
-    train, dev = split_dev(labelled, settings.dev_share, rng)
-    parts: dict[Kind, Tagger] = {}
-    for kind in found:
-        own = settings.of(kind)
-        stops = tagger_class(own.tagger).uses_dev and labelled_so(train, kind)
-        learns, tests = (train, dev) if stops else (labelled, [])
-        told = _for_kind(on_step, kind)
-        parts[kind] = _fitted(labelled_so(learns, kind), labelled_so(tests, kind), own, told, earlier.get(kind))
-    return Several.of(parts, seed=settings.seed)
-
-
-def _for_kind(on_step: OnStep, kind: Kind) -> OnStep:
-    def tell(step: str, **detail: Any) -> None:
-        on_step(step, **detail, kind=kind)
-
-    return tell
+        earlier = start.parts.get(*found) if start else None
+        return fit(labelled_so(labelled, *found), settings.of(*found), rng, on_step, earlier)
+    own = {kind: settings.of(kind) for kind in found}
+    models = {kind: Part(tagger=of.tagger, options=of.tagger_options) for kind, of in own.items()}
+    whole = Several(SeveralOptions(models=models), seed=settings.seed)
+    return _fitted(whole, *split_dev(labelled, settings.dev_share, rng), settings, on_step, start)
 
 
 def _fitted(
+    tagger: Tagger,
     train: Sequence[Sentence],
     dev: Sequence[Sentence],
     settings: ProjectSettings,
     on_step: OnStep,
     start: Tagger | None,
 ) -> Tagger:
-    kind = tagger_class(settings.tagger)
-    tagger = kind(kind.Options(**settings.tagger_options), seed=settings.seed)
-
     def on_progress(progress: Progress) -> None:
         on_step(
             "fit",
             epoch=progress.epoch,
             epochs=progress.epochs,
             **({} if progress.dev_f1 is None else {"dev_f1": round(progress.dev_f1, 4)}),
+            **({} if progress.kind is None else {"kind": progress.kind}),
         )
 
     on_step("fit", epoch=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,39 @@ from learning.readers import Reader, Readers
 from learning.steps import OnStep, silently
 from learning.venue import Collected
 from strategies import Filter, Measured, Strategy, join
-from taggers import Tagger
+from taggers import TAGGERS, Tagger
 from taggers.several import Several
 
 
 def open_reader(readers: Readers, reads: str, collected: Collected, on_step: OnStep) -> Reader:
     """Adaptation may read every text but the hold-out's."""
     return readers.open(reads, [*collected.labelled, *collected.pool], on_step)
+
+
+def measured(
+    what: Strategy | Filter, batches: Iterable[Inference], sentences: Sequence[Sentence], on_step: OnStep = silently
+) -> Measured:
+    """Map `measure` over the batches of these sentences, one by one as they come; what reads nothing of a model, takes
+    none of them and gets the lengths in words."""
+    if what.reads == "tagger" and not what.needs:
+        return Measured(np.zeros(len(sentences)), np.array([len(s) for s in sentences], np.int64))
+    done = 0
+    on_step("measure", done=0, of=len(sentences))
+
+    def one_by_one() -> Iterator[tuple[Inference, NDArray[Any]]]:
+        nonlocal done
+        for batch in batches:
+            done += len(batch.indices)
+            on_step("measure", done=done, of=len(sentences))
+            yield batch, what.measure(batch)
+
+    return join(one_by_one(), len(sentences))
+
+
+def inferred(what: Strategy | Filter, tagger: Tagger, sentences: Sequence[Sentence]) -> Iterator[Inference]:
+    """What the tagger says of the sentences, with the stochastic passes that are read."""
+    passes, dropout = (what.passes, what.dropout) if isinstance(what, Strategy) else (0, None)
+    return tagger.infer(sentences, passes=passes, dropout=dropout)
 
 
 class Measuring:
@@ -46,6 +72,14 @@ class Measuring:
         """What the model has learned from, with its labels."""
         self._marks: dict[str, list[Mark]] = {}
 
+    @property
+    def provides(self) -> frozenset[str] | None:
+        """What the model gives to measure by; None where there is none."""
+        return None if self.tagger is None else TAGGERS[self.tagger.name].provides
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
     def _ready(self, sentences: Sequence[Sentence]) -> list[Sentence]:
         """As the model may see them."""
         found = [self._found.get(sentence.id, ()) for sentence in sentences]
@@ -65,27 +99,14 @@ class Measuring:
         return measured, labelled
 
     def _measure(self, what: Strategy | Filter, sentences: Sequence[Sentence], on_step: OnStep) -> Measured:
-        if what.reads == "tagger" and not what.needs:
-            return Measured(np.zeros(len(sentences)), np.array([len(s) for s in sentences], np.int64))
-        done = 0
-        on_step("measure", done=0, of=len(sentences))
-
-        def batches() -> Iterator[tuple[Inference, NDArray[Any]]]:
-            nonlocal done
-            for batch in self._infer(what, sentences):
-                done += len(batch.indices)
-                on_step("measure", done=done, of=len(sentences))
-                yield batch, what.measure(batch)
-
-        return join(batches(), len(sentences))
+        return measured(what, self._infer(what, sentences), sentences, on_step)
 
     def _infer(self, what: Strategy | Filter, sentences: Sequence[Sentence]) -> Iterator[Inference]:
         if what.reads != "tagger":
             yield from open_reader(self._readers, what.reads, self.collected, self.on_step).infer(sentences)
             return
         assert self.tagger is not None
-        passes, dropout = (what.passes, what.dropout) if isinstance(what, Strategy) else (0, None)
-        for batch in self.tagger.infer(sentences, passes=passes, dropout=dropout):
+        for batch in inferred(what, self.tagger, sentences):
             for i, marks in zip(batch.indices, self.tagger.marks(batch, sentences), strict=True):
                 self._marks[sentences[i].id] = marks
             yield batch

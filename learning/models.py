@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,8 +54,12 @@ class ModelStore:
 
     def load_acquisition(self, project_id: int, version: str) -> Tagger:
         """Read the model that ranks under this version. Raises `taggers.Damaged` as `load` does."""
-        folder = self._acquisition(project_id, version)
-        return self._load(folder) if folder.is_dir() else self.load(project_id, version)
+        return self._load(self.ranking_folder(project_id, version))
+
+    def ranking_folder(self, project_id: int, version: str) -> Path:
+        """Where the model that ranks under this version is: the version's own folder, if there is no other model."""
+        ranks = self._acquisition(project_id, version)
+        return ranks if ranks.is_dir() else self.folder(project_id, version)
 
     def verify(self, project_id: int, version: str) -> None:
         """See that a version is as it was saved, the model that ranks with it; raises `taggers.Damaged` if not."""
@@ -97,14 +101,16 @@ class ModelStore:
         """The versions that are stored whole."""
         return {card.parent.name for card in self.shelf(project_id).glob("[!.]*/tagger.json")}
 
-    def prune(self, project_id: int, keep: Collection[str]) -> None:
-        """Delete all versions but `keep`, and what interrupted saves left behind."""
+    def stored(self, project_id: int) -> list[Path]:
+        """Everything of a project's versions, models that rank too, and what interrupted saves left behind."""
         shelf = self.shelf(project_id)
-        left_behind = [*shelf.glob(".*"), *shelf.glob("acquisition/.*")]
-        there = self.versions(project_id) | {folder.name for folder in shelf.glob("v[0-9]*")}  # or what is left of it
-        old = [self.folder(project_id, version) for version in there - set(keep)]
-        ranked = [folder for folder in shelf.glob("acquisition/[!.]*") if folder.name not in keep]
-        for path in [*left_behind, *old, *ranked]:
+        versions = {card.parent for card in shelf.glob("[!.]*/tagger.json")} | set(shelf.glob("v[0-9]*"))
+        return [*shelf.glob(".*"), *shelf.glob("acquisition/.*"), *sorted(versions), *shelf.glob("acquisition/[!.]*")]
+
+    def prune(self, project_id: int, keep: Collection[str], stored: Sequence[Path] | None = None) -> None:
+        """Delete all versions but `keep`, of those that were `stored`: what has come since may be another process's."""
+        there = self.stored(project_id) if stored is None else stored
+        for path in (path for path in there if path.name not in keep):
             hidden = path.with_name(f".{path.name.lstrip('.')}")  # half a folder is never seen as a version
             with suppress(OSError):
                 path.rename(hidden)

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from corpus import KINDS, Kind, Mark, Sentence, kind_of
+from corpus import KINDS, Mark, Sentence, kind_of
 from learning.measuring import Measuring, open_reader
+from learning.ranking import mean_ranking, ordering, rank
 from learning.readers import Readers
 from learning.settings import ProjectSettings
 from learning.steps import OnStep, silently
 from learning.venue import Collected
-from strategies import STRATEGIES, check, pool_filter, strategy
-from taggers import TAGGERS, Tagger
+from strategies import STRATEGIES
+from taggers import Tagger
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +122,10 @@ def cold_start(settings: ProjectSettings) -> str:
 def _ranked(
     measuring: Measuring, settings: ProjectSettings, limit: int | None, rng: np.random.Generator
 ) -> list[Queued]:
-    chosen = strategy(settings.strategy, **settings.strategy_options)
-    if measuring.tagger is not None:
-        check(chosen, TAGGERS[measuring.tagger.name].provides)
-    kept = _filtered(measuring, settings, limit, rng)
-    measured, labelled = measuring.of(chosen, kept)
-    measuring.on_step("rank")
-    ranking = chosen.rank(measured, labelled, limit or _limit(settings, measuring.pool, kept), rng)
-    queue = [Queued(measuring.pool[kept[i]].id, float(ranking.priority[i])) for i in ranking.order]
-    left = np.setdiff1d(np.arange(len(measuring.pool)), kept)
-    return queue + [Queued(measuring.pool[i].id, None) for i in rng.permutation(left)]
+    pool = measuring.pool
+    ranking = rank(measuring, settings, lambda kept: limit or _limit(settings, pool, kept), rng)
+    priorities = [None if math.isnan(priority) else float(priority) for priority in ranking.priority]
+    return [Queued(pool[i].id, priorities[i]) for i in ranking.order]
 
 
 def mix(
@@ -158,9 +153,8 @@ def mean_places(rankings: Sequence[Sequence[Queued]], rng: np.random.Generator) 
         return list(rankings[0])
     ids = [queued.id for queued in rankings[0]]
     places = [{queued.id: place for place, queued in enumerate(ranking)} for ranking in rankings]
-    mean_N = np.array([[place[id] for id in ids] for place in places], np.float64).mean(0)
-    order = np.lexsort((rng.random(len(ids)), mean_N))
-    return [Queued(ids[i], float(1 - mean_N[i] / len(ids))) for i in order]
+    mean = mean_ranking(np.array([[place[id] for id in ids] for place in places]), rng)
+    return [Queued(ids[i], float(mean.priority[i])) for i in mean.order]
 
 
 def _limit(settings: ProjectSettings, pool: Sequence[Sentence], kept: NDArray[np.int64]) -> int:
@@ -170,19 +164,6 @@ def _limit(settings: ProjectSettings, pool: Sequence[Sentence], kept: NDArray[np
     if settings.round_words is None or not lengths.any():
         return 2 * settings.round_size
     return math.ceil(2 * settings.round_words / lengths.mean())
-
-
-def _filtered(
-    measuring: Measuring, settings: ProjectSettings, limit: int | None, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Positions in the pool that the strategy chooses from: all of them where the filter would leave too few."""
-    everything = np.arange(len(measuring.pool))
-    if settings.filter is None:
-        return everything
-    measured, labelled = measuring.of(chosen := pool_filter(settings.filter, **settings.filter_options), everything)
-    classes = [frozenset(mark.label for mark in sentence.marks(measuring.kind) or ()) for sentence in measuring.learned]
-    kept = chosen.keep(measured, labelled, classes, rng)
-    return kept if len(kept) >= (limit or _limit(settings, measuring.pool, everything)) else everything
 
 
 class _Asking:
@@ -204,7 +185,7 @@ class _Asking:
     def all(self, ranks: Tagger, tags: Tagger, known: Mapping[str, list[Mark]]) -> list[Queued]:
         """The pool in the order of the models of `ranks`; `found` are the marks of those of `tags`."""
         rankings = []
-        orders = self._ordering(ranks)
+        orders = ordering(self._settings, self._collected.kinds, ranks.parts)
         for kind in KINDS:
             model = ranks.parts.get(kind) or tags.parts.get(kind)
             if model is None:
@@ -215,13 +196,6 @@ class _Asking:
             if kind in tags.parts:
                 self._mark(measuring, tags.parts[kind], known)
         return mean_places(rankings, self._rng)
-
-    def _ordering(self, ranks: Tagger) -> Sequence[Kind]:
-        """The kinds that order the queue, as far as there are models of them yet; one, if no model is looked at."""
-        kinds = [kind for kind in self._settings.ordering(self._collected.kinds) if kind in ranks.parts]
-        kinds = kinds or list(ranks.parts)
-        strategy_read = STRATEGIES[self._settings.strategy]
-        return kinds if strategy_read.reads == "tagger" and strategy_read.needs else kinds[:1]
 
     def _mark(self, measuring: Measuring, tagger: Tagger, known: Mapping[str, list[Mark]]) -> None:
         own = {id: [mark for mark in marks if kind_of(mark) == tagger.kind] for id, marks in known.items()}

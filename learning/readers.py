@@ -49,14 +49,18 @@ class Readers:
             self._opened[reads] = self._load(reads, sentences, on_step)
         return self._opened[reads]
 
+    def named(self, reads: str) -> str:
+        """Which "encoder" or "masked-lm" is opened: its name or folder, `ADAPTED` if it is to read the texts first."""
+        return self._pretrained if reads == "encoder" else self.settings.masked_lm or ADAPTED
+
     def _load(self, reads: str, sentences: Sequence[Sentence], on_step: OnStep) -> Reader:
+        name = self.named(reads)
         if reads == "encoder":
             from taggers.pretrained import PretrainedEncoder
 
-            return PretrainedEncoder(self._pretrained)
+            return PretrainedEncoder(name)
         from taggers.masked_lm import MaskedLanguageModel
 
-        name = self.settings.masked_lm or ADAPTED
         if name == ADAPTED:
             name = str(self._adapted(sentences, on_step))
         return MaskedLanguageModel.load(name, seed=self.settings.seed)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,32 +11,24 @@ from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from learning import batches, history
-from learning.database import Base, Database, Prediction, Project, Round, Simulation, now, text_hash
+from learning.database import Base, Database, Prediction, Project, Round, clock, text_hash
 from learning.intake import check_triggers, mark_due
 from learning.marks import as_json, from_json
 from learning.models import ModelStore
+from learning.owners import HEARTBEAT_LIMIT, alive, is_here, is_of, owner
 from learning.queue import Ordered, cold_order, order
 from learning.readers import Readers
+from learning.recorder import Recorder, TakenForDead
 from learning.settings import ProjectSettings
 from learning.training import Model, known_marks, model_of
 from learning.venue import Collected, Venue
 
-HEARTBEAT_LIMIT = timedelta(seconds=60)
-"""A running round that gave no sign of life for so long is taken for dead."""
 LONGEST_WAIT = timedelta(minutes=10)
 KILLED = "the training process was killed (out of memory?)"
+LOST = "the machine that ran this is lost, or could not reach the database"
 STOPPED = "the trainer was stopped while this was being published; it goes on when it is started again"
 TRAINED = ("fit", "acquisition")
 """The kinds of rounds that learn from what people have labelled since."""
-
-
-class TakenForDead(RuntimeError):
-    """A round's process gave no sign of life for so long that its work was given to another one."""
-
-
-def owner(pid: int | None = None) -> str:
-    """Who runs a round: this machine and process, or another process of this machine."""
-    return f"{socket.gethostname()}:{pid or os.getpid()}"
 
 
 def claim(db: Database, project_id: int) -> int | None:
@@ -57,10 +45,10 @@ def claim(db: Database, project_id: int) -> int | None:
         session.execute(
             update(Round)
             .where(Round.project_id == project_id, Round.state == "publishing")
-            .values(state="superseded", finished_at=now())
+            .values(state="superseded", finished_at=clock(session))
         )
         number = 1 + (session.scalar(select(func.max(Round.number)).where(Round.project_id == project_id)) or 0)
-        started = now()
+        started = clock(session)
         begun = Round(
             project_id=project_id,
             number=number,
@@ -69,6 +57,7 @@ def claim(db: Database, project_id: int) -> int | None:
             state="running",
             reason=project.due_reason or "",
             owner=owner(),
+            heartbeat=started,
             started_at=started,
             revision=project.revision,
             model_round_id=project.due_model,
@@ -83,7 +72,7 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
     """Collect, fit or load a model, evaluate, rank, and store the result; the round is then ready to publish."""
     with db.read() as session:
         this = session.get_one(Round, round_id)
-    on_step = _Recorder(db, round_id)
+    on_step = Recorder(db, round_id)
     on_step("collect")
     collected = venue.collect()
     settings.check_for(collected.kinds)
@@ -105,7 +94,7 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
         stored = session.get_one(Round, round_id)
         if stored.state != "running":
             raise TakenForDead(f"round {this.number} was taken for dead; another one does its work")
-        stored.kind, stored.state, stored.heartbeat = kind, "publishing", now()
+        stored.kind, stored.state, stored.heartbeat = kind, "publishing", clock(session)
         stored.model_round_id = model.round_id if model else None
         stored.settings = settings.model_dump(mode="json")
         stored.revision = collected.revision
@@ -125,14 +114,28 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
         stored.metrics = metrics | {"seconds": on_step.seconds()}
 
 
+def take_up(db: Database, project_id: int) -> int | None:
+    """Make ours the round that is to be published; its id, or None if there is none but what another process is at."""
+    waiting = select(Round).where(Round.project_id == project_id, Round.state == "publishing")
+    with db.read() as session:  # the usual case, nothing waits, takes no lock
+        if not session.scalars(waiting).all():
+            return None
+    with db.write() as session:
+        for this in session.scalars(waiting):
+            if this.error is not None or is_of(this.owner):
+                this.owner, this.heartbeat, this.error = owner(), clock(session), None
+                return this.id
+    return None
+
+
 def publish(db: Database, models: ModelStore, round_id: int, venue: Venue, settings: ProjectSettings) -> None:
     """Deliver a stored round and make it the current one; can be repeated until it succeeds."""
     with db.write() as session:
         this = session.get_one(Round, round_id)
-        this.owner, this.heartbeat, this.error, this.delivered = owner(), now(), None, True
+        this.owner, this.heartbeat, this.error, this.delivered = owner(), clock(session), None, True
         wanted = select(Prediction.task_id, Prediction.position, Prediction.spans)
         rows = session.execute(wanted.where(Prediction.round_id == round_id)).all()
-    on_step = _Recorder(db, round_id)
+    on_step = Recorder(db, round_id)
     on_step("publish", of=len(rows))
     queued = sorted((row for row in rows if row.position is not None), key=lambda row: row.position or 0)
     venue.publish(
@@ -140,10 +143,13 @@ def publish(db: Database, models: ModelStore, round_id: int, venue: Venue, setti
         [str(row.task_id) for row in queued],
         {str(row.task_id): from_json(row.spans) for row in rows},
     )
+    stored = models.stored(this.project_id)  # before another process may begin the project's next round, and store
     with db.write() as session:
         project = session.get_one(Project, this.project_id)
         delivered = session.get_one(Round, round_id)
-        delivered.state, delivered.finished_at, delivered.error = "done", now(), None
+        if delivered.state != "publishing" or not is_of(delivered.owner):
+            raise TakenForDead(f"round {this.number} was taken for dead; another process publishes it")
+        delivered.state, delivered.finished_at, delivered.error = "done", clock(session), None
         seconds = delivered.metrics.get("seconds", {}) | on_step.seconds()
         delivered.metrics = {**delivered.metrics, "seconds": seconds}
         project.current_round_id = round_id
@@ -152,7 +158,7 @@ def publish(db: Database, models: ModelStore, round_id: int, venue: Venue, setti
         session.execute(delete(Prediction).where(Prediction.round_id.in_(old)))
         check_triggers(session, project, settings)
         keep = _kept_versions(session, project, delivered, settings.keep_versions)
-    models.prune(this.project_id, keep)
+    models.prune(this.project_id, keep, stored)
 
 
 def _kept_versions(session: Session, project: Project, current: Round, newest: int) -> set[str]:
@@ -172,14 +178,14 @@ def fail(db: Database, round_id: int, error: str, *, transient: bool) -> None:
     """Record that a round failed. A transient failure is tried again, after a wait that doubles each time."""
     with db.write() as session:
         this = session.get_one(Round, round_id)
-        if this.state not in ("running", "publishing"):
-            return  # it was taken for dead meanwhile, and its work is another round's
+        if this.state not in ("running", "publishing") or not is_of(this.owner):
+            return  # it was taken for dead meanwhile, and its work is another round's, or another process's
         project = session.get_one(Project, this.project_id)
         project.failures += 1
         this.error = error
-        project.retry_at = now() + _wait(project.failures)
+        project.retry_at = clock(session) + _wait(project.failures)
         if this.state == "running":
-            this.state, this.finished_at = "failed", now()
+            this.state, this.finished_at = "failed", clock(session)
             if transient:
                 mark_due(project, this.kind, this.reason, this.model_round_id)
         # A round that could not be published stays "publishing": the trainer comes back to it.
@@ -192,21 +198,25 @@ def interrupt_dead(db: Database) -> list[int]:
     A sign of life from the future, where the clock was set back since, counts as one of now.
     """
     with db.read() as session:  # the usual case, nothing dead, takes no lock
+        at = clock(session)
         under_way = session.scalars(_under_way()).all()
-        ahead = session.scalars(_ahead()).all()
-    if all(map(alive, under_way)) and not ahead:
+    if all(alive(this, at) and not _is_ahead(this, at) for this in under_way):
         return []
     with db.write() as session:
-        for early in session.scalars(_ahead()):
-            early.heartbeat = now()
-        dead = [this for this in session.scalars(_under_way()) if not alive(this)]
+        at = clock(session)
+        under_way = session.scalars(_under_way()).all()
+        for early in under_way:
+            if _is_ahead(early, at):
+                early.heartbeat = at
+        dead = [this for this in under_way if not alive(this, at)]
         for this in dead:
             project = session.get_one(Project, this.project_id)
             project.failures += 1
             again = project.failures > 1
-            project.retry_at = now() + _wait(project.failures - 2) if again else None
-            this.error = KILLED + (f"; {project.failures} failures in a row" if again else "")
-            _interrupt(project, this)
+            project.retry_at = at + _wait(project.failures - 2) if again else None
+            this.error = KILLED if is_here(this.owner) else LOST
+            this.error += f"; {project.failures} failures in a row" if again else ""
+            _interrupt(project, this, at)
         return [this.id for this in dead]
 
 
@@ -216,14 +226,14 @@ def give_back(db: Database, owners: Collection[str]) -> list[int]:
         given = session.scalars(_under_way().where(Round.owner.in_(owners))).all()
         for this in given:
             this.error = STOPPED if this.state == "publishing" else None
-            _interrupt(session.get_one(Project, this.project_id), this)
+            _interrupt(session.get_one(Project, this.project_id), this, clock(session))
         return [this.id for this in given]
 
 
-def _interrupt(project: Project, this: Round) -> None:
+def _interrupt(project: Project, this: Round, at: datetime) -> None:
     """One that was publishing stays so: with its error, it waits for another try."""
     if this.state == "running":
-        this.state, this.finished_at = "interrupted", now()
+        this.state, this.finished_at = "interrupted", at
         mark_due(project, this.kind, this.reason, this.model_round_id)
 
 
@@ -236,41 +246,37 @@ def _under_way() -> Select[Round]:
     return select(Round).where((Round.state == "running") | ((Round.state == "publishing") & Round.error.is_(None)))
 
 
-def _ahead() -> Select[Round]:
-    """Those of them whose last sign of life is yet to come: the clock was set back since."""
-    return _under_way().where(Round.heartbeat > now() + HEARTBEAT_LIMIT)
+def _is_ahead(this: Round, at: datetime) -> bool:
+    """Whether its last sign of life is yet to come: the clock was set back since."""
+    return this.heartbeat > at + HEARTBEAT_LIMIT
 
 
-def alive(this: Round | Simulation) -> bool:
-    """Whether the process that runs this is still there, as far as can be told from here."""
-    host, _, pid = this.owner.rpartition(":")
-    if host == socket.gethostname():
-        try:
-            with suppress(PermissionError):  # somebody else's process: there all the same
-                os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return False
-    return now() - this.heartbeat < HEARTBEAT_LIMIT
-
-
-def beat(db: Database, round_id: int) -> None:
-    """A running round's sign of life."""
+def beat(db: Database, pid: int | None = None) -> str | None:
+    """A sign of life of what this process, or another one of this machine, is at; "running", "publishing", or None if
+    it is at nothing."""
+    with db.read() as session:
+        mine = [this.id for this in session.scalars(_under_way()) if is_of(this.owner, pid)]
+    if not mine:
+        return None
     with db.write() as session:
-        session.execute(update(Round).where(Round.id == round_id).values(heartbeat=now()))
+        of_those = _under_way().with_only_columns(Round.id).where(Round.id.in_(mine))
+        beaten = update(Round).where(Round.id.in_(of_those)).values(heartbeat=clock(session))
+        return session.scalar(beaten.returning(Round.state))
 
 
 def ready(db: Database, pause: timedelta) -> Sequence[int]:
     """Projects with something to do now: a round due (unless people asked for a pause), one to publish again, or old
     versions to take back while nobody has been at work for at least `pause`."""
     with db.read() as session:
+        at = clock(session)
         busy = _under_way().with_only_columns(Round.project_id)
         waiting = select(Round.project_id).where(Round.state == "publishing", Round.error.is_not(None))
-        at_rest = (Project.touched_at < now() - pause) & Project.id.in_(_outdated())
+        at_rest = (Project.touched_at < at - pause) & Project.id.in_(_outdated())
         return session.scalars(
             select(Project.id).where(
                 (Project.due.is_not(None) & ~Project.paused) | Project.id.in_(waiting) | at_rest,
                 # One that lies further ahead than any wait is from before the clock was set back.
-                Project.retry_at.is_(None) | ~Project.retry_at.between(now(), now() + LONGEST_WAIT),
+                Project.retry_at.is_(None) | ~Project.retry_at.between(at, at + LONGEST_WAIT),
                 Project.id.not_in(busy),
             )
         ).all()
@@ -280,7 +286,7 @@ def outdated(db: Database, project_id: int, pause: timedelta) -> list[Round]:
     """Delivered versions that another one has replaced; none while people are at work or a round waits."""
     with db.read() as session:
         project = session.get_one(Project, project_id)
-        if project.due is not None or project.touched_at >= now() - pause:
+        if project.due is not None or project.touched_at >= clock(session) - pause:
             return []
         return list(session.scalars(select(Round).where(Round.project_id == project_id, Round.id.in_(_outdated("id")))))
 
@@ -348,34 +354,3 @@ def _metrics(collected: Collected, model: Model | None, ordered: Ordered, reader
         **(model.evaluation.as_json() if model and model.evaluation else {"evaluation": None}),
         **({"adaptation": readers.adaptation} if readers.adaptation else {}),
     }
-
-
-class _Recorder:
-    """Writes a round's progress, at most once a second within a step, with its sign of life, and times the steps."""
-
-    def __init__(self, db: Database, round_id: int) -> None:
-        self._db, self._round_id = db, round_id
-        self._step, self._written = "", now()
-        self._began = time.monotonic()
-        self._seconds: dict[str, float] = {}
-
-    def __call__(self, step: str, **detail: Any) -> None:
-        at = now()
-        if step == self._step and abs(at - self._written) < timedelta(seconds=1):
-            return
-        self._add_up()
-        self._step, self._written = step, at
-        with self._db.write() as session:
-            progress = {"step": step, **detail}
-            session.execute(update(Round).where(Round.id == self._round_id).values(progress=progress, heartbeat=at))
-
-    def seconds(self) -> dict[str, float]:
-        """What each step has taken until now."""
-        self._add_up()
-        return {step: round(seconds, 3) for step, seconds in self._seconds.items()}
-
-    def _add_up(self) -> None:
-        at = time.monotonic()
-        if self._step:
-            self._seconds[self._step] = self._seconds.get(self._step, 0.0) + at - self._began
-        self._began = at

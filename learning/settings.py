@@ -231,6 +231,14 @@ class Settings(ProjectSettings, BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _queue_of_redis(self) -> Settings:
+        if self.queue_url and not self.queue_url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError(
+                "QUEUE_URL is a Redis: redis://HOST:6379/0, rediss://… (TLS) or unix://…; or leave it unset"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tags(self) -> Settings:
         _check_kind("tagger", self.tagger, "spans")
         return self

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, insert, inspect, select
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, insert, inspect, select, text
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 HEAD = REVISIONS[-1]
 MARKS = {
     "0001": ("projects", "key"),
@@ -22,6 +22,7 @@ MARKS = {
     "0004": ("simulations", "state"),
     "0005": ("projects", "paused"),
     "0006": ("remote_texts", "address"),
+    "0007": ("trainers", "name"),
 }
 """A table and column by which databases from before they were stamped show what they are. A mark counts only with all
 those before it: earlier releases made new tables in old databases, though not new columns."""
@@ -116,6 +117,7 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         try:
             with connection.begin():
                 if engine.dialect.name == "postgresql":
+                    connection.execute(text("SET LOCAL lock_timeout = 0"))  # another's migration takes what it takes
                     connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
                 yield connection
         finally:

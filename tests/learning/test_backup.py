@@ -449,7 +449,7 @@ def test_the_commands(workspace, project, made, tmp_path, monkeypatch):
 
     code, said = run("backup", str(tmp_path / "second.zip"))
     assert (code, "2 models" in said, "keep it safe" in said) == (0, True, True)
-    heartbeat.beat(workspace.settings.data_dir)
+    heartbeat.beat(workspace)
     code, said = run("restore", str(tmp_path / "second.zip"), "--force")
     assert (code, "stop the backend" in said) == (2, True)
     os.utime(workspace.settings.data_dir / heartbeat.NAME, (time.time() - 60,) * 2)

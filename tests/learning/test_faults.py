@@ -56,6 +56,7 @@ def test_a_full_database_is_a_full_disk(db, tmp_path):
         (ConnectionRefusedError(errno.ECONNREFUSED, "x"), None),
         (FileNotFoundError(errno.ENOENT, "x"), None),
         (MemoryError(), faults.NO_MEMORY),
+        (OSError(errno.ENOMEM, "x"), faults.NO_MEMORY),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
             faults.NO_MEMORY,

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from learning import rounds
+from learning import database, recorder, rounds
 from learning.database import Project, Round, now
 from learning.intake import mark_due
 from tests.learning.test_rounds import HOUR, ListVenue, current, due, get, whole_round
@@ -134,16 +134,17 @@ def test_a_round_that_was_taken_for_dead_stores_nothing(workspace, project):
         rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
     rounds.fail(workspace.db, round_id, "taken for dead", transient=False)
     this, mine = get(workspace, round_id), project_of(workspace, project)
-    assert (this.state, this.error) == ("interrupted", rounds.KILLED)
+    assert (this.state, this.error) == ("interrupted", rounds.LOST)
     assert (mine.due, mine.failures) == ("fit", 1)
 
 
 def test_progress_is_written_on_after_the_clock_was_set_back(workspace, project, monkeypatch):
     round_id = claimed(workspace, project, rounds.owner())
-    on_step = rounds._Recorder(workspace.db, round_id)
+    on_step = rounds.Recorder(workspace.db, round_id)
     on_step("fit", epoch=1)
     earlier = now() - HOUR
-    monkeypatch.setattr(rounds, "now", lambda: earlier)
+    for module in (recorder, database):
+        monkeypatch.setattr(module, "now", lambda: earlier)
     on_step("fit", epoch=2)
     assert get(workspace, round_id).progress == {"step": "fit", "epoch": 2}
     assert get(workspace, round_id).heartbeat == earlier

@@ -1,5 +1,6 @@
 import itertools
 import multiprocessing
+from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -7,8 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from corpus import Span
-from learning import rounds
-from learning.database import Prediction, Project, Round, now
+from learning import owners, recorder, rounds
+from learning.database import Prediction, Project, Round, clock, now
 from learning.intake import mark_due
 from learning.serving import answer, find_current
 from learning.venue import Collected
@@ -92,7 +93,7 @@ def test_same_seed_same_round(workspace, project, tmp_path):
 
 def test_a_round_tells_where_its_seconds_went(workspace, project, monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # ticks when it is read
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # ticks when it is read
 
     class SlowVenue(ListVenue):
         def collect(self):
@@ -222,19 +223,84 @@ def test_a_dead_rounds_work_is_taken_up_again(workspace, project):
     assert whole_round(workspace, project, ListVenue(20)).state == "done"
 
 
+@contextmanager
+def elsewhere(name="another"):
+    """What is done meanwhile is done on another machine."""
+    with pytest.MonkeyPatch.context() as there:
+        there.setattr(owners, "here", lambda: name)
+        yield
+
+
+def grow_old(workspace, round_id):
+    with workspace.db.write() as session:
+        session.get_one(Round, round_id).heartbeat = clock(session) - 2 * rounds.HEARTBEAT_LIMIT
+
+
 def test_a_round_on_another_machine_is_dead_without_a_heartbeat(workspace, project):
     due(workspace, project)
-    round_id = rounds.claim(workspace.db, project)
-    with workspace.db.write() as session:
-        session.get_one(Round, round_id).owner = "elsewhere:1"
+    with elsewhere():
+        round_id = rounds.claim(workspace.db, project)
     assert rounds.interrupt_dead(workspace.db) == []
-    with workspace.db.write() as session:
-        session.get_one(Round, round_id).heartbeat = now() - 2 * rounds.HEARTBEAT_LIMIT
-    rounds.beat(workspace.db, round_id)
+    grow_old(workspace, round_id)
+    assert rounds.beat(workspace.db) is None, "the sign of another one's life is not ours to give"
+    with elsewhere():
+        assert rounds.beat(workspace.db) == "running"
     assert rounds.interrupt_dead(workspace.db) == []
-    with workspace.db.write() as session:
-        session.get_one(Round, round_id).heartbeat = now() - 2 * rounds.HEARTBEAT_LIMIT
+    grow_old(workspace, round_id)
     assert rounds.interrupt_dead(workspace.db) == [round_id]
+    assert get(workspace, round_id).error == rounds.LOST
+    assert rounds.ready(workspace.db, HOUR) == [project]
+
+
+def test_what_one_machine_publishes_another_one_leaves_alone_as_long_as_it_lives(workspace, project):
+    venue = ListVenue(20)
+    with elsewhere():
+        due(workspace, project)
+        round_id = rounds.claim(workspace.db, project)
+        rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    assert rounds.take_up(workspace.db, project) is None
+    with elsewhere():
+        assert rounds.take_up(workspace.db, project) == round_id
+    grow_old(workspace, round_id)
+    assert rounds.interrupt_dead(workspace.db) == [round_id]
+    assert rounds.take_up(workspace.db, project) == round_id
+    with elsewhere():  # it was only slow
+        assert rounds.take_up(workspace.db, project) is None
+        rounds.fail(workspace.db, round_id, "too late", transient=True)
+    assert get(workspace, round_id).error is None
+    rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    assert (get(workspace, round_id).state, list(venue.published)) == ("done", [get(workspace, round_id).version])
+
+
+def test_a_slow_publisher_whose_round_another_one_has_taken_up_changes_nothing(workspace, project):
+    venue = ListVenue(20)
+    due(workspace, project)
+    round_id = rounds.claim(workspace.db, project)
+    rounds.run(workspace.db, workspace.models, round_id, venue, workspace.settings)
+
+    def taken_up_meanwhile(*_):
+        grow_old(workspace, round_id)
+        with elsewhere():
+            assert rounds.interrupt_dead(workspace.db) == [round_id]
+            assert rounds.take_up(workspace.db, project) == round_id
+
+    venue.publish = taken_up_meanwhile
+    with pytest.raises(rounds.TakenForDead):
+        rounds.publish(workspace.db, workspace.models, round_id, venue, workspace.settings)
+    assert get(workspace, round_id).state == "publishing"
+    assert current(workspace, project) is None
+
+
+def test_a_model_that_is_stored_while_old_ones_are_deleted_stays(workspace, project):
+    venue = ListVenue(20)
+    first = whole_round(workspace, project, venue)
+    stored = workspace.models.stored(project)
+    second = whole_round(workspace, project, venue)
+    half_saved = workspace.models.shelf(project) / ".v3-half"
+    half_saved.mkdir()
+    workspace.models.prune(project, [], stored)
+    assert workspace.models.versions(project) == {second.version} != {first.version}
+    assert half_saved.is_dir()
 
 
 def test_rolling_back_serves_the_earlier_model(workspace, project):
