@@ -14,50 +14,24 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
-from typer.core import TyperGroup
 
-from learning import faults
 from learning.database import Project, Round, Simulation
-from learning.intake import find_project
-from learning.migrations import UnusableDatabase
-from learning.settings import Settings, in_words
 from learning.workspace import Workspace
+from pools.commands import pool
 from server import backups, heartbeat
 from server.checks import Check, checks, mend
+from server.terminal import InWords, Named, console, name_of, named_project, open_workspace, plain, read_settings
 
 T = TypeVar("T")
 LOOK_EVERY = 0.5
 """Seconds between two looks at what is followed."""
 
-
-class InWords(TyperGroup):
-    """Errors that tell people something are told in words, with exit code 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SQLAlchemyError as error:
-            told = getattr(error, "orig", None) or type(error).__name__
-            words = faults.known(error) or f"the database cannot be used: {told}"
-        except (KeyError, IndexError):  # a mistake of ours, which no words explain
-            raise
-        except (ValueError, LookupError, OSError, UnusableDatabase) as error:
-            words = str(error)
-        Console(stderr=True, highlight=False).print(f"[red]Error:[/] {_plain(words)}", soft_wrap=True)
-        raise typer.Exit(2)
-
-
 app = typer.Typer(cls=InWords, help=__doc__.partition("\n")[0], no_args_is_help=True, pretty_exceptions_enable=False)
-console = Console(highlight=False)
+app.add_typer(pool, name="pool")
 
-Named = Annotated[str, typer.Argument(metavar="PROJECT", help="A project's number in Label Studio, title or key.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not follow it to its end.")]
 
 
@@ -66,7 +40,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="All of it, to b
     """What goes on in each project."""
     from server import states
 
-    projects = states.summaries(_workspace())
+    projects = states.summaries(open_workspace())
     if as_json:
         typer.echo(json.dumps({"projects": projects}, indent=2))
         return
@@ -75,11 +49,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="All of it, to b
         return
     table = Table("project", "state", "F1", "labelled", "next round", Column("version", no_wrap=True))
     for one in projects:
-        table.add_row(*map(_plain, _row(one)))
+        table.add_row(*map(plain, _row(one)))
     console.print(table)
     for one in projects:
         if said := one["error"] or one["notice"]:
-            console.print(f"[yellow]{_plain(_name(one))}:[/] {_plain(said)}")
+            console.print(f"[yellow]{plain(name_of(one))}:[/] {plain(said)}")
 
 
 @app.command()
@@ -87,17 +61,17 @@ def train(project: Named, no_wait: NoWait = False) -> None:
     """Begin a round with training now, and follow it."""
     from server import actions
 
-    workspace = _workspace()
-    known = _project(workspace, project)
+    workspace = open_workspace()
+    known = named_project(workspace, project)
     before = _newest_round(workspace, known)
-    console.print(_plain(actions.start_round(workspace, known.key)))
+    console.print(plain(actions.start_round(workspace, known.key)))
     _needs_trainer(workspace)
     if not no_wait:
         this = _follow_round(workspace, known, before)
         if this.state != "done":
-            console.print(f"[red]Round {this.number} {this.state}:[/] {_plain(this.error or 'no reason is known')}")
+            console.print(f"[red]Round {this.number} {this.state}:[/] {plain(this.error or 'no reason is known')}")
             raise typer.Exit(1)
-        console.print(f"Round {this.number} is done: version {_plain(this.version)}{_f1(this.metrics)}.")
+        console.print(f"Round {this.number} is done: version {plain(this.version)}{_f1(this.metrics)}.")
 
 
 @app.command()
@@ -109,8 +83,8 @@ def export(
     """Write a version's model as its library reads it, with a model card."""
     from server.download import archive
 
-    workspace = _workspace()
-    known = _project(workspace, project)
+    workspace = open_workspace()
+    known = named_project(workspace, project)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ValueError(f"{target} is there already: name another, or remove it")
     version = version or _model_in_use(workspace, known)
@@ -123,7 +97,7 @@ def export(
             _unpack(packed, target)
     finally:
         packed.unlink(missing_ok=True)
-    console.print(f"Version {_plain(version)} is written to {_plain(str(target))}.")
+    console.print(f"Version {plain(version)} is written to {plain(str(target))}.")
 
 
 @app.command()
@@ -131,8 +105,8 @@ def rollback(project: Named, version: Annotated[str, typer.Argument(help="One th
     """Rank and serve with an earlier model again."""
     from server import actions
 
-    workspace = _workspace()
-    console.print(_plain(actions.roll_back(workspace, _project(workspace, project).key, version)))
+    workspace = open_workspace()
+    console.print(plain(actions.roll_back(workspace, named_project(workspace, project).key, version)))
     _needs_trainer(workspace)
 
 
@@ -141,8 +115,8 @@ def pause(project: Named) -> None:
     """Let no round begin; one that runs goes on."""
     from server import actions
 
-    workspace = _workspace()
-    console.print(_plain(actions.pause(workspace, _project(workspace, project).key, True)))
+    workspace = open_workspace()
+    console.print(plain(actions.pause(workspace, named_project(workspace, project).key, True)))
 
 
 @app.command()
@@ -150,8 +124,8 @@ def resume(project: Named) -> None:
     """Let rounds begin again."""
     from server import actions
 
-    workspace = _workspace()
-    console.print(_plain(actions.pause(workspace, _project(workspace, project).key, False)))
+    workspace = open_workspace()
+    console.print(plain(actions.pause(workspace, named_project(workspace, project).key, False)))
     _needs_trainer(workspace)
 
 
@@ -169,8 +143,8 @@ def simulate(
     """Compare strategies on what the project has labelled so far."""
     from server import simulations
 
-    workspace = _workspace()
-    known = _project(workspace, project)
+    workspace = open_workspace()
+    known = named_project(workspace, project)
     wanted: dict[str, Any] = {"seeds": seeds, "tagger": tagger, "start": start, "budget": budget, "rounds": rounds}
     wanted["strategies"] = [name.strip() for name in strategy.split(",")] if strategy else None
     id = simulations.ask(workspace, known.key, {name: value for name, value in wanted.items() if value is not None})
@@ -179,10 +153,10 @@ def simulate(
     if not no_wait:
         this = _follow_simulation(workspace, id)
         if this.state != "done" or not this.result:
-            console.print(f"[red]Simulation {id} failed:[/] {_plain(this.error or 'no reason is known')}")
+            console.print(f"[red]Simulation {id} failed:[/] {plain(this.error or 'no reason is known')}")
             raise typer.Exit(1)
-        console.print(_plain(this.result["advice"]))
-        console.print(f"Report: {_plain(str(simulations.folder(workspace, this) / 'report' / 'report.html'))}")
+        console.print(plain(this.result["advice"]))
+        console.print(f"Report: {plain(str(simulations.folder(workspace, this) / 'report' / 'report.html'))}")
 
 
 @app.command()
@@ -191,12 +165,12 @@ def doctor(
     set_right: Annotated[bool, typer.Option("--mend", help="Set right in Label Studio what can be set there.")] = False,
 ) -> None:
     """Check the connection; what is wrong comes with its remedy, and exit code 1."""
-    workspace = _workspace()
+    workspace = open_workspace()
     if project is None:
         with workspace.db.read() as session:
             known = list(session.scalars(select(Project).order_by(Project.id)))
     else:
-        known = [_project(workspace, project)]
+        known = [named_project(workspace, project)]
     everywhere = checks(workspace, None) if len(known) != 1 else []
     _tell("This backend", everywhere)
     found = [*everywhere]
@@ -206,7 +180,7 @@ def doctor(
                 if check.ok is False and check.mendable:
                     mend(workspace, one.key, check.name)
         mine = [check for check in checks(workspace, one.key) if check not in everywhere]
-        _tell(_name({"id": one.external_id, "title": one.title}), mine)
+        _tell(name_of({"id": one.external_id, "title": one.title}), mine)
         found += mine
     if any(check.ok is False for check in found):
         raise typer.Exit(1)
@@ -215,7 +189,7 @@ def doctor(
 @app.command()
 def backup(target: Annotated[Path, typer.Argument(help="A file to make, or a folder to put one in.")]) -> None:
     """Write database and models into one file, while the backend runs."""
-    console.print(*map(_plain, backups.write(_settings(), target)), sep="\n")
+    console.print(*map(plain, backups.write(read_settings(), target)), sep="\n")
 
 
 @app.command()
@@ -224,42 +198,10 @@ def restore(
     force: Annotated[bool, typer.Option("--force", help="Where a database is: keep all that is there aside.")] = False,
 ) -> None:
     """Put a backup in the place of what is in the data folder, while the backend does not run."""
-    console.print(*map(_plain, backups.put_back(_settings(), file, force)), sep="\n")
+    console.print(*map(plain, backups.put_back(read_settings(), file, force)), sep="\n")
 
 
 # -- finding ------------------------------------------------------------------------------------------------
-
-
-def _workspace() -> Workspace:
-    """Raises ValueError where the settings do not fit, or no backend has run with them yet."""
-    settings = _settings()
-    if not settings.data_dir.is_dir():  # opening the workspace would make an empty one
-        raise ValueError(
-            f"there is no data folder {settings.data_dir.resolve()}: start the backend once (`python -m server`), "
-            "or set DATA_DIR to the folder that it uses"
-        )
-    return Workspace(settings)
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        raise ValueError(f"Settings (environment or .env): {in_words(error)}") from None
-
-
-def _project(workspace: Workspace, name: str) -> Project:
-    """By key, number or title. Raises LookupError, with what there is, unless it is exactly one."""
-    with workspace.db.read() as session:
-        if (known := find_project(session, name)) is not None:
-            return known
-        everything = list(session.scalars(select(Project).order_by(Project.id)))
-    called = [one for one in everything if (one.title or "").casefold() == name.casefold()]
-    if len(called) == 1:
-        return called[0]
-    listed = ", ".join(_name({"id": one.external_id, "title": one.title}) for one in called or everything) or "none"
-    what = "several projects are called" if called else "there is no project"
-    raise LookupError(f"{what} {name!r}; known: {listed}")
 
 
 def _model_in_use(workspace: Workspace, project: Project) -> str:
@@ -291,7 +233,7 @@ def _unpack(packed: Path, folder: Path) -> None:
 
 def _needs_trainer(workspace: Workspace) -> None:
     """Ends the command where nobody would begin what was asked for; it stays asked for."""
-    silent = heartbeat.silent_for(workspace.settings.data_dir)
+    silent = heartbeat.silent_for(workspace)
     if silent is None or silent > heartbeat.LIMIT:
         console.print("[yellow]The trainer is not running:[/] this waits until it does (`python -m server`).")
         raise typer.Exit(1)
@@ -342,7 +284,7 @@ def _follow(ended: Callable[[], T | None], told: Callable[[], tuple[str, float |
         bar = progress.add_task("waiting", total=None)
         while (found := ended()) is None:
             words, share = told()
-            progress.update(bar, description=_plain(words), total=None if share is None else 1.0, completed=share or 0)
+            progress.update(bar, description=plain(words), total=None if share is None else 1.0, completed=share or 0)
             time.sleep(LOOK_EVERY)
         progress.update(bar, description="done", total=1.0, completed=1.0)
     return found
@@ -352,7 +294,7 @@ def _follow(ended: Callable[[], T | None], told: Callable[[], tuple[str, float |
 
 
 def _row(one: dict[str, Any]) -> Iterator[str]:
-    yield _name(one)
+    yield name_of(one)
     share = (one["progress"] or {}).get("share")
     yield one["state"] + (f" {share:.0%}" if share is not None else "") + (", due" if one["due"] else "")
     scores = one["evaluation"]
@@ -366,16 +308,12 @@ def _tell(title: str, found: list[Check]) -> None:
     marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}
     lines = Table.grid(padding=(0, 1))
     for check in found:
-        lines.add_row(marks[check.ok], f"{_plain(check.title)}: {_plain(check.text)}")
+        lines.add_row(marks[check.ok], f"{plain(check.title)}: {plain(check.text)}")
         if check.remedy:
             by_itself = " [dim](or: doctor --mend)[/]" if check.mendable else ""
-            lines.add_row("", f"→ {_plain(check.remedy)}{by_itself}")
+            lines.add_row("", f"→ {plain(check.remedy)}{by_itself}")
     if found:
-        console.print(f"[bold]{_plain(title)}[/]", lines, sep="\n")
-
-
-def _name(one: dict[str, Any]) -> str:
-    return f"{one['id']} {one['title']}" if one["title"] else str(one["id"])
+        console.print(f"[bold]{plain(title)}[/]", lines, sep="\n")
 
 
 def _f1(metrics: dict[str, Any]) -> str:
@@ -385,11 +323,6 @@ def _f1(metrics: dict[str, Any]) -> str:
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def _plain(text: str) -> str:
-    """Text from Label Studio as it is: neither Rich's markup nor a terminal's control characters."""
-    return escape("".join(c if c.isprintable() else " " for c in text))
 
 
 if __name__ == "__main__":

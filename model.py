@@ -23,7 +23,7 @@ from labelstudio.remote import addresses_in, in_place, library
 from labelstudio.results import result_of
 from labelstudio.schema import Schema, kinds_of, read_schema
 from learning.context import set_about
-from learning.database import Project, now
+from learning.database import Project, clock
 from learning.intake import (
     check_triggers,
     delete_annotations,
@@ -209,7 +209,7 @@ class ActiveTagger(LabelStudioMLBase):
         happened = read_event({**data, "action": event})
         with self.workspace.db.write() as session:
             project = self._project(session)
-            project.touched_at = now()
+            project.touched_at = clock(session)
             _write_down(session, project, happened, self._settings(project))
             return {"due": project.due, "reason": project.due_reason}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from learning import backup
 from learning.settings import Settings
+from learning.workspace import Workspace
 from server import heartbeat
 
 
@@ -22,7 +23,7 @@ def write(settings: Settings, target: Path) -> list[str]:
 def put_back(settings: Settings, file: Path, force: bool) -> list[str]:
     """Restore `file`; what is to be said of it. Raises ValueError while a trainer runs, and as
     `learning.backup.restore`."""
-    silent = heartbeat.silent_for(settings.data_dir)
+    silent = heartbeat.silent_for(Workspace(settings))
     if silent is not None and silent <= heartbeat.LIMIT:
         raise ValueError(
             f"the trainer gave a sign of life {silent:.0f} seconds ago: stop the backend and, if you have done so, "

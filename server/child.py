@@ -10,14 +10,13 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import cache, partial
 
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from labelstudio.client import LabelStudioError
 from labelstudio.schema import kinds_of
 from learning import faults, review, rounds
 from learning.context import set_about, working_on
-from learning.database import Database, Project, Round, now
+from learning.database import Database, Project, Round, clock
 from learning.processes import end_with_parent
 from learning.settings import Settings
 from learning.workspace import Workspace
@@ -88,9 +87,7 @@ def _work(workspace: Workspace, project_id: int) -> None:
             log.exception("project %s: round %s failed", project.key, round_id)
             _fail(workspace, round_id, error, transient=isinstance(error, OSError) or bool(faults.known(error)))
             return
-    with db.read() as session:
-        waiting = select(Round.id).where(Round.project_id == project_id, Round.state == "publishing")
-        round_id = session.scalar(waiting)
+    round_id = rounds.take_up(db, project_id)
     if round_id is not None:
         _set_about_round(db, round_id)
         try:
@@ -128,7 +125,7 @@ def _clean_up(workspace: Workspace, project_id: int, venue: LiveVenue) -> None:
         except LabelStudioError as error:
             log.warning("version %s is not cleaned up yet: %s", old[0].version, error)
             with workspace.db.write() as session:  # try again after another pause
-                session.get_one(Project, project_id).touched_at = now()
+                session.get_one(Project, project_id).touched_at = clock(session)
             return
         rounds.taken_back(workspace.db, old[0].id)
 

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import socket
+import time
 from typing import Any
 
 from learning.processes import end_with_parent
@@ -20,7 +22,9 @@ backlog = 512  # connections that no process has taken yet
 control_socket_disable = True  # it would be a file in the home folder, the same for every server of this user
 logconfig_dict = configuration(_settings.log_level, _settings.log_format)
 
-_figures = _settings.data_dir.resolve() / "telemetry"
+_of_all = _settings.data_dir.resolve() / "telemetry"
+_figures = _of_all / socket.gethostname()  # machines may share the folder, and not know each other's processes
+FORGOTTEN = 7 * 24 * 3600.0  # seconds since another machine's last figure
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_figures)  # before anybody imports prometheus_client
 
 
@@ -30,6 +34,9 @@ def on_starting(server: Any) -> None:
         server.log.warning(warning)
     _settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(_figures, ignore_errors=True)
+    for folder in _of_all.glob("*/"):
+        if time.time() - max((file.stat().st_mtime for file in folder.glob("*")), default=0.0) > FORGOTTEN:
+            shutil.rmtree(folder, ignore_errors=True)
     _figures.mkdir(parents=True)
 
 

@@ -6,17 +6,15 @@ import logging
 import multiprocessing
 import signal
 import threading
+import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from concurrent.futures.process import BrokenProcessPool
 
-from huey import Huey, RedisHuey, SqliteHuey
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from learning import rounds
-from learning.database import Round
-from learning.settings import Settings
+from learning import faults, rounds
+from learning.owners import HEARTBEAT_LIMIT, owner
 from learning.workspace import Workspace
 from server.child import warm_up, work
 
@@ -25,14 +23,11 @@ log = logging.getLogger("active_tagger")
 ROUNDS_PER_PROCESS = 50
 """After so many the training process is replaced, so that no library's leak grows for months. A new one compares
 everything with Label Studio in its first round."""
-
-
-def open_queue(settings: Settings) -> Huey:
-    """The job queue: SQLite in the data folder, or Redis for several machines."""
-    if settings.queue_url:
-        return RedisHuey("active-tagger", url=settings.queue_url, results=False)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return SqliteHuey("active-tagger", filename=str(settings.data_dir / "jobs.db"), results=False)
+BEAT_EVERY = HEARTBEAT_LIMIT.total_seconds() / 6
+"""Seconds between two signs of life of a round."""
+NO_LONGER = HEARTBEAT_LIMIT.total_seconds() * 0.75
+"""Seconds that a round may be published for without a sign of life: soon another machine will go on with it, and both
+would add predictions. One that trains goes on: it stores nothing if another has its work."""
 
 
 class Rounds:
@@ -79,14 +74,17 @@ class Rounds:
                 self._replace()
 
     def _wait(self, done: Future[None], project_id: int) -> None:
+        state, told = None, time.monotonic()
         while True:
             try:
-                return done.result(timeout=10)
+                return done.result(timeout=BEAT_EVERY)
             except NotYet:
                 try:
-                    self._beat(project_id)
+                    state, told = self._beat(), time.monotonic()
                 except DBAPIError as error:  # locked, or the disk is full: the round itself will say so
                     log.warning("project %s: no sign of life could be written: %s", project_id, error.orig)
+                    if state == "publishing" and faults.away(error) and time.monotonic() - told > NO_LONGER:
+                        self._end_processes()
 
     def _replace(self) -> None:
         """Between two jobs, so that nobody waits for the new process."""
@@ -94,23 +92,26 @@ class Rounds:
             self._pool.shutdown(wait=True)
         self._start().submit(warm_up)
 
-    def _beat(self, project_id: int) -> None:
-        with self.workspace.db.read() as session:
-            under_way = session.scalar(
-                select(Round.id).where(Round.project_id == project_id, Round.state.in_(["running", "publishing"]))
-            )
-        if under_way is not None:
-            rounds.beat(self.workspace.db, under_way)
+    def _beat(self) -> str | None:
+        """A sign of life of what the process is at, whatever another machine is at meanwhile; its state."""
+        found = [rounds.beat(self.workspace.db, pid) for pid in self._pids()]
+        return next(filter(None, found), None)
+
+    def _pids(self) -> list[int]:
+        return list((self._pool._processes if self._pool else None) or {})
+
+    def _end_processes(self) -> list[int]:
+        processes = list(((self._pool._processes if self._pool else None) or {}).values())
+        for process in processes:
+            process.terminate()
+        return [process.pid for process in processes if process.pid is not None]
 
     def close(self) -> None:
         """End the process. A round that is under way has not failed: it is started again later."""
         self._closing = True
         if self._pool is None:
             return
-        processes = list((self._pool._processes or {}).values())
-        for process in processes:
-            process.terminate()
+        owners = [owner(pid) for pid in self._end_processes()]
         self._pool.shutdown(wait=True, cancel_futures=True)
-        owners = [rounds.owner(process.pid) for process in processes]
         for round_id in rounds.give_back(self.workspace.db, owners):
             log.info("round %s was broken off; it will be started again", round_id)

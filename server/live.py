@@ -19,7 +19,7 @@ from labelstudio.records import AnnotationRecord
 from labelstudio.remote import library
 from labelstudio.results import chosen, labels_of, prediction, result_of
 from labelstudio.schema import Schema, read_schema
-from learning.database import Annotation, Project, Round, now
+from learning.database import Annotation, Project, Round, clock
 from learning.serving import UNTRAINED
 from learning.settings import ProjectSettings
 from learning.venue import Collected
@@ -88,7 +88,7 @@ class LiveVenue:
         told = {"step": "collect", "done": done, "of": of}
         running = (Round.project_id == self.project_id, Round.state == "running")
         with self.workspace.db.write() as session:
-            session.execute(update(Round).where(*running).values(progress=told, heartbeat=now()))
+            session.execute(update(Round).where(*running).values(progress=told, heartbeat=clock(session)))
 
     def publish(self, version: str, queue: Sequence[str], predictions: Mapping[str, Sequence[Mark]]) -> None:
         """Write every task's prediction under the new version, and let the project's queue follow it."""
@@ -110,7 +110,8 @@ class LiveVenue:
             if text is not None and text.document is not None:
                 score = score_at(place[id], len(queue)) if id in place else 1.0
                 payload.append(prediction(int(id), result_of(schema, text.document, marks), score, version))
-        publish(client, project.external_id, version, payload)
+        if payload:  # a project may have no task yet
+            publish(client, project.external_id, version, payload)
         self._notify(None)
 
     def take_back(self, version: str) -> None:

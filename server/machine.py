@@ -18,9 +18,10 @@ from learning import faults
 from learning.database import Project, Round
 from learning.migrations import UnusableDatabase
 from learning.workspace import Workspace
+from server import job_queue
 from server.exposure import warnings
 from server.heartbeat import LIMIT as SILENCE
-from server.heartbeat import silent_for
+from server.heartbeat import signs
 from server.judgements import Verdict
 from taggers import Damaged
 
@@ -41,9 +42,15 @@ class Here:
 
 
 def trainer(here: Here) -> Verdict:
-    silent = silent_for(here.workspace.settings.data_dir)
+    told = signs(here.workspace)
+    silent = min(told.values(), default=None)
     if silent is not None and silent <= SILENCE:
-        return Verdict(True, "It looks for rounds that are due.")
+        if (fault := job_queue.fault(here.workspace.settings)) is not None:
+            return in_two(fault)
+        gone = [f"{name.partition('/')[0]} {_ago(seconds)} ago" for name, seconds in told.items() if seconds > SILENCE]
+        what = f"{len(told) - len(gone)} of them look" if len(told) > 1 else "It looks"
+        lost = f"; no sign of life since: {', '.join(gone)}" if gone else ""
+        return Verdict(True, f"{what} for rounds that are due{lost}.")
     what = "It does not run here." if silent is None else f"Its last sign of life is {_ago(silent)} old."
     remedy = "Start it with `python -m server`, which runs it beside the web processes; the log says why it ended."
     return Verdict(False, f"{what} No round will begin.", remedy)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from statistics import median
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from learning.database import Round, now
+from learning.database import Round, clock
 
 COMPARED = 3
 """Earlier rounds that are looked at: the newest of the same kind."""
@@ -27,7 +26,8 @@ def progress(session: Session, this: Round) -> dict[str, Any]:
     done, of = _counted(told)
     seconds = _earlier(session, this)
     of_step = done / of if done is not None and of else None
-    share, left = _estimate(seconds, told.get("step", ""), of_step, this.started_at)
+    taken = (clock(session) - this.started_at).total_seconds()
+    share, left = _estimate(seconds, told.get("step", ""), of_step, taken)
     return {
         "round": this.number,
         "step": told.get("step", "start"),
@@ -60,7 +60,7 @@ def _earlier(session: Session, this: Round) -> dict[str, float]:
 
 
 def _estimate(
-    seconds: Mapping[str, float], step: str, share: float | None, began: datetime
+    seconds: Mapping[str, float], step: str, share: float | None, taken: float
 ) -> tuple[float | None, float | None]:
     """The share of the whole that is done, and the seconds that are left."""
     whole, steps = sum(seconds.values()), list(seconds)
@@ -68,6 +68,6 @@ def _estimate(
         return None, None
     before = sum(seconds[earlier] for earlier in steps[: steps.index(step)])
     if share is None:  # by the clock
-        share = ((now() - began).total_seconds() - before) / max(seconds[step], 1e-3)
+        share = (taken - before) / max(seconds[step], 1e-3)
     done = before + seconds[step] * min(max(share, 0.0), ALMOST if step == steps[-1] else 1.0)
     return round(done / whole, 3), round(whole - done, 1)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from corpus import Kind
 from experiments.corpora import FEWEST
 from experiments.plan import BASELINE, Plan
 from labelstudio.schema import read_schema
-from learning.database import Annotation, Database, Project, Simulation, Task, now
+from learning.database import Annotation, Database, Project, Simulation, Task, clock, now
 from learning.intake import known_project
 from learning.metrics import main_kind
+from learning.owners import HEARTBEAT_LIMIT, alive, owner
 from learning.processes import end_with_parent
-from learning.rounds import HEARTBEAT_LIMIT, alive, owner
 from learning.settings import ProjectSettings, Settings, in_words
 from learning.workspace import Workspace
 from server.logs import set_up_logging
@@ -183,20 +184,24 @@ def claim(db: Database) -> int | None:
     """
     unfinished = select(Simulation).where(Simulation.state.in_(["waiting", "running"])).order_by(Simulation.id)
     with db.read() as session:  # the usual case, nothing to do, takes no lock
-        if not any(map(_free, session.scalars(unfinished))):
+        at = clock(session)
+        if not any(_free(this, at) for this in session.scalars(unfinished)):
             return None
     with db.write() as session:
-        for this in filter(_free, session.scalars(unfinished.with_for_update()).all()):
+        at = clock(session)
+        for this in session.scalars(unfinished).all():
+            if not _free(this, at):
+                continue
             if this.state == "running":
                 _died(this, "its trainer ended")
             if this.state == "waiting":
-                this.state, this.owner, this.heartbeat = "running", owner(), now()
+                this.state, this.owner, this.heartbeat = "running", owner(), at
                 return this.id
     return None
 
 
-def _free(this: Simulation) -> bool:
-    return this.state == "waiting" or this.owner == owner() or not alive(this)
+def _free(this: Simulation, at: datetime) -> bool:
+    return this.state == "waiting" or this.owner == owner() or not alive(this, at)
 
 
 def _died(this: Simulation, why: str) -> None:
@@ -223,7 +228,7 @@ def give_back(db: Database, id: int, died: str | None) -> None:
 def beat(db: Database, id: int, **values: Any) -> None:
     """A running simulation's sign of life, with what else there is to write down."""
     with db.write() as session:
-        session.execute(update(Simulation).where(Simulation.id == id).values(heartbeat=now(), **values))
+        session.execute(update(Simulation).where(Simulation.id == id).values(heartbeat=clock(session), **values))
 
 
 def prune(workspace: Workspace, project_id: int) -> None:

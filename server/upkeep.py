@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from labelstudio.client import LabelStudio, LabelStudioError
 from labelstudio.events import project_key
 from learning.context import working_on
-from learning.database import Project, Round, Task, now
+from learning.database import Project, Round, Task, clock
 from learning.intake import check_triggers, mark_due
 from learning.workspace import Workspace
 from server.connection import connect
@@ -109,7 +109,7 @@ class Upkeep:
         with self.workspace.db.write() as session:
             project = session.get_one(Project, project_id)
             if project.revision != before.revision:
-                project.touched_at = now()
+                project.touched_at = clock(session)
             if project.label_config != before.label_config:
                 mark_due(project, "fit", "the label config has changed")
             ranked = select(func.max(Round.revision)).where(Round.project_id == project_id).scalar_subquery()

@@ -58,7 +58,7 @@ def space(tmp_path, monkeypatch):
     tagger = taggers.tagger_class("crf")()
     tagger.fit(texts, [])
     made.models.save(tagger, 1, VERSION)
-    heartbeat.beat(made.settings.data_dir)
+    heartbeat.beat(made)
     return made
 
 

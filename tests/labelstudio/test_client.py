@@ -203,6 +203,12 @@ def test_whether_the_user_may_change_a_project_is_asked_without_changing_it(acti
 # -- against a real Label Studio ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("body", [{"import": 5}, {"task_count": 2, "task_ids": [7]}, None])
+def test_an_import_that_tells_no_ids_is_an_error(body: dict | None) -> None:
+    with pytest.raises(LabelStudioError, match="no ids of the 2 imported tasks"):
+        client(answer(201, body)).import_tasks(7, [{"data": {"text": "a"}}, {"data": {"text": "b"}}])
+
+
 @pytest.fixture(scope="module")
 def studio(label_studio: RunningLabelStudio) -> LabelStudio:
     return LabelStudio(label_studio.url, label_studio.personal_access_token())
@@ -323,6 +329,41 @@ def test_real_changes_since(label_studio: RunningLabelStudio, studio: LabelStudi
         "POST", f"/api/projects/{project}/import", json=[{"data": {"text": "late"}, "annotations": [{"result": []}]}]
     )
     assert [len(task.annotations) for task in studio.tasks(project, studio.last_change(project))] == [1]
+
+
+@pytest.mark.slow
+def test_real_import_is_all_or_nothing_and_found_by_its_mark(
+    label_studio: RunningLabelStudio, studio: LabelStudio
+) -> None:
+    project = label_studio.create_project("import", CONFIG)
+    region = {"from_name": "label", "to_name": "text", "type": "labels", "score": 0.5}
+    region["value"] = {"start": 0, "end": 3, "text": "Ada", "labels": ["PER"]}
+    tasks = [
+        {
+            "data": {"text": f"Ada 😀 {i}", "n": [i, None]},
+            "meta": {"active_tagger": {"batch": f"batch-{i % 2}", "row": i}},
+            "predictions": [{"result": [region], "score": i / 6, "model_version": "v1"}],
+        }
+        for i in range(6)
+    ]
+    refused = [*tasks, {"data": {"other": "no text"}}]
+    with pytest.raises(Refused, match="item 6") as caught:
+        studio.import_tasks(project, refused)
+    assert caught.value.status == 400
+    assert studio.unlabelled(project) == 0
+    ids = studio.import_tasks(project, tasks)
+    assert ids == sorted(ids)
+    found = [label_studio.call("GET", f"/api/tasks/{id}/") for id in ids]
+    assert [task["data"] for task in found] == [task["data"] for task in tasks]
+    for task, prediction in zip(found, (task["predictions"][0] for task in tasks), strict=True):
+        (kept,) = task["predictions"]
+        assert {name: kept[name] for name in prediction} == prediction
+    marked = studio.marked_tasks(project, "batch-1")
+    assert {task["id"]: task["meta"] for task in marked} == {ids[i]: tasks[i]["meta"] for i in (1, 3, 5)}
+    assert studio.marked_tasks(project, "batch-2") == []
+    label_studio.annotate(ids[0], [])
+    label_studio.annotate(ids[1], [], was_cancelled=True)
+    assert studio.unlabelled(project) == 4
 
 
 @pytest.mark.slow

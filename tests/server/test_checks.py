@@ -90,7 +90,7 @@ def space(tmp_path):
         session.add(this := Round(number=3, version=VERSION, **common))
         session.flush()
         project.current_round_id = this.id
-    heartbeat.beat(tmp_path)
+    heartbeat.beat(made)
     return made
 
 
@@ -269,7 +269,7 @@ def test_the_trainers_sign_of_life(space, studio):
     assert "python -m server" in check.remedy
     sign.unlink()
     assert "does not run" in found(space, "trainer").text
-    heartbeat.beat(space.settings.data_dir)
+    heartbeat.beat(space)
     assert found(space, "trainer").ok
 
 

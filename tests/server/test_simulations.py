@@ -77,7 +77,7 @@ def directly(labelled: list[Sentence], plan: Plan, strategies: list[str], seeds:
     """The same by `experiments` alone."""
     where.mkdir()
     write_corpus(labelled, where / "x.corpus.json")
-    corpus = load_corpus(str(where / "x.corpus.json"))
+    corpus = load_corpus(str(where / "x.corpus.json"), kind=plan.kind)
     asked = [(strategy, seed) for strategy in [FULL, *strategies] for seed in range(seeds)]
     runs = [complete(corpus, open_run(where / "runs", plan, *one)) for one in asked]
     return Comparison("x", plan, runs, corpus)
@@ -350,3 +350,46 @@ def test_killed_it_goes_on_to_the_same_end_beside_the_rounds(workspace, tmp_path
 def children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for file in tasks for child in file.read_text().split()]
+
+
+CHOICES = (
+    '<View><Text name="text" value="$text"/><Labels name="label" toName="text"><Label value="PER"/></Labels>'
+    '<Choices name="class" toName="text"><Choice value="person"/><Choice value="place"/></Choices></View>'
+)
+
+
+@pytest.mark.parametrize(
+    "config", [CHOICES, CHOICES[: CHOICES.index("<Labels")] + CHOICES[CHOICES.index("<Choices") :]]
+)
+def test_choices_are_simulated_too(workspace, tmp_path, config):
+    """Also in a project of several kinds, where an annotator may have left the choice of a text open."""
+    project = connect(workspace, [], config)
+    rows = [(i, f"{'Ada met Bob' if i % 2 else 'Oslo is in Norway'} on day {i}") for i in range(61)]
+    records = []
+    for id, _ in rows[:60]:
+        chosen = {"choices": ["person" if id % 2 else "place"]}
+        result = [{"from_name": "class", "to_name": "text", "type": "choices", "value": chosen}]
+        records.append(AnnotationRecord(id, id, result, "2026"))
+    if "Labels" in config:
+        span = {"start": 0, "end": 3, "labels": ["PER"]}
+        records.append(
+            AnnotationRecord(
+                60, 60, [{"from_name": "label", "to_name": "text", "type": "labels", "value": span}], "2026"
+            )
+        )
+    with workspace.db.write() as session:
+        project = session.get_one(Project, project.id)
+        put_tasks(session, project, [TaskRecord(id, {"text": text}, "2026") for id, text in rows], 0)
+        put_annotations(session, project, records)
+    done = carried_out(workspace, tagger="tfidf-classifier", strategies=["random", "margin"])
+    assert (done.state, done.error) == ("done", None)
+    assert done.result["texts"] == 60
+    labelled = read_corpus(folder(workspace, done) / "texts.corpus.json")
+    labelled = [sentence for sentence in labelled if sentence.choices is not None]
+    plan = Plan(
+        data="labelled so far",
+        tagger="tfidf-classifier",
+        **{name: QUICK[name] for name in ("start", "budget", "rounds")},
+    )
+    assert_same(done.result, directly(labelled, plan, ["random", "margin"], 2, tmp_path / "direct"))
+    assert "margin" in done.result["advice"]

@@ -359,18 +359,18 @@ def test_any_worker_answers_for_all(tmp_path: Path) -> None:
         raise AssertionError("it does not answer")
 
     try:
-        asked, workers = 0, set()
-        while len(workers) < 2 or asked < 20:
+        asked, workers, give_up = 0, set(), time.monotonic() + 60
+        while len(workers) < 2 or asked < 20:  # the second may begin seconds after the first
             workers.add(who())
             asked += 1
-            assert asked < 400
+            assert time.monotonic() < give_up
         assert {seen() for _ in range(10)} == {asked}
         page = samples(ask("/metrics"))
         assert page["process_resident_memory_bytes", ("process", "web")] > 50e6
         dead = workers.pop()
         os.kill(dead, 9)
         deadline = time.monotonic() + timedelta(seconds=20).total_seconds()
-        folder = tmp_path / "data" / "telemetry"
+        folder = tmp_path / "data" / "telemetry" / socket.gethostname()
         while (folder / f"histogram_{dead}.db").exists():
             assert time.monotonic() < deadline
             time.sleep(0.2)
