@@ -45,7 +45,7 @@ lint: $(DEVELOPMENT)
 	.venv/bin/mypy
 
 audit: $(DEVELOPMENT)
-	.venv/bin/bandit -q -c pyproject.toml -r corpus taggers strategies labelstudio learning experiments server model.py cli.py
+	.venv/bin/bandit -q -c pyproject.toml -r corpus taggers strategies labelstudio learning experiments server pools model.py cli.py
 	.venv/bin/python -m tests.advisories
 
 label-studio: $(LABEL_STUDIO)

@@ -121,7 +121,7 @@ def learning_curves(
     pool = pool or next((int(run.labelled[-1]) for run in full if run.iterations), None)
     unit = next((run.plan.unit for runs in runs_by_strategy.values() for run in runs), "words")
     ends: list[tuple[float, str]] = []
-    with _axes(path_without_suffix, 4.0, list(runs_by_strategy)) as axes:
+    with drawing(path_without_suffix, 4.0, list(runs_by_strategy)) as axes:
         curves = {name: [run for run in runs if run.iterations] for name, runs in runs_by_strategy.items()}
         for i, (name, begun) in enumerate((name, runs) for name, runs in curves.items() if runs):
             labels = _rounds_of(begun)
@@ -143,7 +143,7 @@ def learning_curves(
             above = axes.secondary_xaxis("top", functions=share)
             above.set_xlabel(f"share of the pool's {unit} (%)")
             above.spines["top"].set_visible(True)
-        _legend(axes, handles, names)
+        legend(axes, handles, names)
 
 
 def durations(seconds: Mapping[str, Mapping[str, float]], path_without_suffix: Path) -> None:
@@ -151,7 +151,7 @@ def durations(seconds: Mapping[str, Mapping[str, float]], path_without_suffix: P
     names = list(seconds)
     steps = list(dict.fromkeys(step for of in seconds.values() for step in of))
     hatches = ("", "////", "....", "xxxx", "----")
-    with _axes(path_without_suffix, 0.6 + 0.3 * max(len(names), 2), steps) as axes:
+    with drawing(path_without_suffix, 0.6 + 0.3 * max(len(names), 2), steps) as axes:
         left = np.zeros(len(names))
         for i, step in enumerate(steps):
             width = np.array([seconds[name].get(step, 0.0) for name in names])
@@ -168,7 +168,7 @@ def durations(seconds: Mapping[str, Mapping[str, float]], path_without_suffix: P
         axes.margins(x=0.12)
         axes.set_xlabel("seconds in an iteration (mean)")
         patches = [patch for patch in (bars[0] for bars in axes.containers) if isinstance(patch, Patch)]
-        _legend(axes, patches, steps)
+        legend(axes, patches, steps)
 
 
 def batches(
@@ -179,12 +179,12 @@ def batches(
 ) -> None:
     """A mark per batch, (uncertainty, diversity), as in Yuan et al. 2020, figure 3 (eq. 3 and 4 define both)."""
     style = style or styles(points)
-    with _axes(path_without_suffix, 4.0, list(points)) as axes:
+    with drawing(path_without_suffix, 4.0, list(points)) as axes:
         for name, of in points.items():
             uncertainty, diversity = np.array(of, np.float64).reshape(-1, 2).T
             axes.plot(uncertainty, diversity, **style[name].marks(), alpha=0.8)
         axes.set(xlabel="uncertainty of the batch", ylabel="diversity of the batch")
-        _legend(axes, [Line2D([], [], **style[name].marks()) for name in points], list(points))
+        legend(axes, [Line2D([], [], **style[name].marks()) for name in points], list(points))
 
 
 def inline(svg: Path, description: str) -> str:
@@ -231,7 +231,7 @@ def _columns(names: Sequence[str]) -> int:
     return max(1, int(_WIDTH / (1 + max(map(len, names), default=0) / 13)))
 
 
-def _legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
+def legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
     """Below the axes, so that a narrow screen shows it; names as they are, also those that begin with an underscore."""
     if names and isinstance(figure := axes.figure, Figure):
         looks: dict[str, Any] = {
@@ -244,7 +244,7 @@ def _legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
 
 
 @contextmanager
-def _axes(path_without_suffix: Path, height: float, names: Sequence[str]) -> Iterator[Axes]:
+def drawing(path_without_suffix: Path, height: float, names: Sequence[str]) -> Iterator[Axes]:
     """Axes to draw on, about `height` inches, and room for a legend of `names`; both files are written at the end."""
     with matplotlib.rc_context(_LOOKS):
         rows = -(-len(names) // _columns(names))

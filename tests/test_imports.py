@@ -23,9 +23,10 @@ ALLOWED: dict[str, set[str]] = {
     "model": LEARNING | {"labelstudio"},
     "experiments": LEARNING | {"labelstudio"},
     "server": LEARNING | {"labelstudio", "experiments", "model"},
-    "cli": LEARNING | {"model", "server"},
+    "pools": LEARNING | {"labelstudio", "model", "server"},
+    "cli": LEARNING | {"model", "server", "pools"},
     "demo": LEARNING | {"labelstudio", "experiments", "model", "server", "benchmarks"},
-    "benchmarks": LEARNING | {"labelstudio", "experiments", "model", "server", "demo"},
+    "benchmarks": LEARNING | {"labelstudio", "experiments", "model", "server", "demo", "pools"},
 }
 """Which parts of the project each part may import, besides itself. Nothing may import `tests`."""
 
