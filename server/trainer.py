@@ -42,6 +42,103 @@ RECOVERY = BEAT_EVERY + 5.0
 """Seconds after the database was away before anything is taken for dead: nothing could give a sign of life."""
 
 
+class Trainer:
+    """One process that looks for what is due, runs rounds and simulations, and tells that it lives.
+
+    All state is here but what the database holds: which of the projects that are due this process has queued.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._pause = timedelta(seconds=workspace.settings.clean_up_pause)
+        self._queue = job_queue.open_queue(workspace.settings)
+        self._queue_round = self._queue.task(name="round_job")(self._round)
+        self._runner, self._simulations, self._upkeep = Rounds(workspace), Simulations(workspace), Upkeep(workspace)
+        self._queued: dict[int, float] = {}
+        """By project, when it was queued. This and the three times below: by `time.monotonic`."""
+        self._queue_from = self._judge_from = self._beat_from = 0.0
+        self._alone = workspace.db.engine.dialect.name == "sqlite"
+        self._first = self._alone
+        """Whether this is the trainer that keeps the house."""
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Work until a signal says stop; whatever is broken off then is taken up again by the next trainer."""
+        if (fault := job_queue.fault(self._workspace.settings)) is not None:
+            log.error("%s; no round begins until then", fault)
+        if not self._workspace.settings.queue_url:
+            self._queue.flush()  # whatever an earlier trainer left queued is still due in the database
+        # An idle consumer would by and by look for jobs every 10 s only.
+        consumer = self._queue.create_consumer(
+            workers=1, periodic=False, check_worker_health=True, max_delay=LOOK_EVERY, shutdown_timeout=0
+        )
+        self._runner.open()
+        watching = threading.Thread(target=self._watch, daemon=True)
+        watching.start()
+        log.info("trainer ready")
+        try:
+            consumer.run()
+        finally:
+            self._stop.set()
+            watching.join(timeout=2)  # or it would take the process that is ended here for one that died
+            self._close()
+
+    def _round(self, project_id: int) -> None:
+        try:
+            self._runner.run(project_id)
+        finally:
+            self._queued.pop(project_id, None)
+
+    def _watch(self) -> None:
+        faults = 0
+        while not self._stop.wait(min(LOOK_EVERY * 2 ** min(faults, 10), SLOWEST_LOOK)):
+            try:
+                self._look()
+                faults = 0
+            except Exception:
+                faults += 1
+                self._judge_from = time.monotonic() + SLOWEST_LOOK + RECOVERY
+                log.exception("looking for something to do failed; trying again")
+
+    def _look(self) -> None:
+        if time.monotonic() >= self._judge_from:
+            for round_id in rounds.interrupt_dead(self._workspace.db):
+                log.warning("round %s was interrupted; it will be started again", round_id)
+        if time.monotonic() >= self._queue_from:
+            self._queue_what_is_due()
+        self._simulations.look()
+        if self._first:
+            self._upkeep.look()
+        if self._alone:
+            heartbeat.beat(self._workspace)
+        elif time.monotonic() >= self._beat_from:
+            heartbeat.beat(self._workspace)
+            self._beat_from = time.monotonic() + heartbeat.EVERY
+            self._first = heartbeat.is_first(self._workspace)
+
+    def _queue_what_is_due(self) -> None:
+        ready = rounds.ready(self._workspace.db, self._pause)
+        for project_id in list(self._queued):
+            if project_id not in ready:  # it runs, on whatever machine
+                self._queued.pop(project_id, None)
+        for project_id in ready:
+            if time.monotonic() - self._queued.get(project_id, -QUEUE_AGAIN) >= QUEUE_AGAIN:
+                try:
+                    self._queue_round(project_id)
+                except RedisError as error:
+                    self._queue_from = time.monotonic() + QUEUE_FAULT
+                    log.error("the job queue (QUEUE_URL) does not answer, no round begins until it does: %s", error)
+                    return
+                self._queued[project_id] = time.monotonic()
+
+    def _close(self) -> None:
+        for close in (lambda: heartbeat.end(self._workspace), self._simulations.close, self._runner.close):
+            try:
+                close()
+            except SQLAlchemyError as error:  # the others end all the same; the rest is found by missing signs of life
+                log.error("the end could not be written down: %s", error)
+
+
 def main() -> None:
     """Run until told to stop."""
     try:
@@ -53,91 +150,7 @@ def main() -> None:
         raise SystemExit(f"Settings (environment or .env): {in_words(error)}") from None
     except UnusableDatabase as error:
         raise SystemExit(str(error)) from None
-    queue, runner = job_queue.open_queue(settings), Rounds(workspace)
-    simulations, upkeep = Simulations(workspace), Upkeep(workspace)
-    pause = timedelta(seconds=settings.clean_up_pause)
-    queued: dict[int, float] = {}
-    on_a_server = workspace.db.engine.dialect.name != "sqlite"
-    if (fault := job_queue.fault(settings)) is not None:
-        log.error("%s; no round begins until then", fault)
-
-    @queue.task()  # type: ignore[untyped-decorator]
-    def round_job(project_id: int) -> None:
-        try:
-            runner.run(project_id)
-        finally:
-            queued.pop(project_id, None)
-
-    stop = threading.Event()
-
-    queue_from = judge_from = beat_from = 0.0  # by `time.monotonic`
-    first = not on_a_server
-
-    def look() -> None:
-        nonlocal beat_from, first
-        if time.monotonic() >= judge_from:
-            for round_id in rounds.interrupt_dead(workspace.db):
-                log.warning("round %s was interrupted; it will be started again", round_id)
-        if time.monotonic() >= queue_from:
-            queue_what_is_due()
-        simulations.look()
-        if first:
-            upkeep.look()
-        if not on_a_server:
-            heartbeat.beat(workspace)
-        elif time.monotonic() >= beat_from:
-            heartbeat.beat(workspace)
-            beat_from, first = time.monotonic() + heartbeat.EVERY, heartbeat.is_first(workspace)
-
-    def queue_what_is_due() -> None:
-        nonlocal queue_from
-        ready = rounds.ready(workspace.db, pause)
-        for project_id in list(queued):
-            if project_id not in ready:  # it runs, on whatever machine
-                queued.pop(project_id, None)
-        for project_id in ready:
-            if time.monotonic() - queued.get(project_id, -QUEUE_AGAIN) >= QUEUE_AGAIN:
-                try:
-                    round_job(project_id)
-                except RedisError as error:
-                    queue_from = time.monotonic() + QUEUE_FAULT
-                    log.error("the job queue (QUEUE_URL) does not answer, no round begins until it does: %s", error)
-                    return
-                queued[project_id] = time.monotonic()
-
-    def watch() -> None:
-        nonlocal judge_from
-        faults = 0
-        while not stop.wait(min(LOOK_EVERY * 2 ** min(faults, 10), SLOWEST_LOOK)):
-            try:
-                look()
-                faults = 0
-            except Exception:
-                faults += 1
-                judge_from = time.monotonic() + SLOWEST_LOOK + RECOVERY
-                log.exception("looking for something to do failed; trying again")
-
-    if not settings.queue_url:
-        queue.flush()  # whatever an earlier trainer left queued is still due in the database
-    # An idle consumer would by and by look for jobs every 10 s only.
-    # Told to stop it does so, by either signal: what is broken off is taken up again.
-    consumer = queue.create_consumer(
-        workers=1, periodic=False, check_worker_health=True, max_delay=LOOK_EVERY, shutdown_timeout=0
-    )
-    runner.open()
-    watching = threading.Thread(target=watch, daemon=True)
-    watching.start()
-    log.info("trainer ready")
-    try:
-        consumer.run()
-    finally:
-        stop.set()
-        watching.join(timeout=2)  # or it would take the process that is ended here for one that died
-        for close in (lambda: heartbeat.end(workspace), simulations.close, runner.close):
-            try:
-                close()
-            except SQLAlchemyError as error:  # the others end all the same; the rest is found by missing signs of life
-                log.error("the end could not be written down: %s", error)
+    Trainer(workspace).run()
 
 
 if __name__ == "__main__":
