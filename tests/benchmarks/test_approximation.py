@@ -11,6 +11,8 @@ from benchmarks.approximation import Found
 from benchmarks.objectives import Objective, covering, objectives, potential, spread
 from benchmarks.ways import MadeUp
 
+pytestmark = pytest.mark.slow
+
 VECTORS = pools.vectors(300, 12)
 CHOSEN = np.array([3, 50, 200])
 

@@ -12,6 +12,8 @@ import pytest
 from benchmarks.contest import Clock, Task, compete
 from benchmarks.limits import Limits, Work
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 2**20
 
 
@@ -42,7 +44,6 @@ def failing() -> Task:
     raise ValueError("no such thing")
 
 
-@pytest.mark.slow
 def test_turns_are_taken_and_only_what_is_clocked_counts(tmp_path: Path) -> None:
     log = tmp_path / "log"
     short, long = compete([partial(sleeper, seconds, log) for seconds in (0.02, 0.2)], rounds=3)

@@ -18,6 +18,8 @@ from taggers import Progress
 from taggers.transformer import TransformerOptions, TransformerTagger
 from tests.taggers.tiny import one_thread  # noqa: F401  (a fixture)
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 1, "intermediate_size": 128}
 TEXTS = encoder_rates.labelled(12, 0)
 
@@ -82,7 +84,6 @@ def test_matrix_products_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1e9 < few < 10 * many < 100 * few
 
 
-@pytest.mark.slow
 def test_compiled_it_says_the_same(tagger: TransformerTagger, options: TransformerOptions) -> None:
     compiled = CompilingTagger(options, seed=0)
     compiled.fit(TEXTS, [])

@@ -11,6 +11,8 @@ import pytest
 from benchmarks import growth
 from benchmarks.growth import Cost
 
+pytestmark = pytest.mark.slow
+
 
 def power(p: float, of_bytes: float = 1.0) -> dict[int, Cost]:
     return {n: Cost(2e-6 * n**p, 1e-6 * n**p, 5e3 * n**of_bytes) for n in (1_000, 10_000, 100_000)}

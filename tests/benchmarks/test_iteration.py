@@ -7,6 +7,8 @@ import pytest
 from benchmarks.iteration import steps
 from benchmarks.live import Moment
 
+pytestmark = pytest.mark.slow
+
 ANNOTATED = 100.0
 SEEN = [
     Moment(90.0, 1, "done publish", "v1"),

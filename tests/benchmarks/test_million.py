@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from itertools import islice
 
+import pytest
+
 from benchmarks.million import MESSAGES, texts
 from demo.grammar import generate
+
+pytestmark = pytest.mark.slow
 
 
 def test_texts_are_different_and_their_spans_right() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from benchmarks import pools
 from strategies import strategy
+
+pytestmark = pytest.mark.slow
 
 
 def test_inferences_are_distributions_with_zeros_beyond_the_sentence() -> None:

@@ -11,6 +11,8 @@ from benchmarks import scaling
 from benchmarks.growth import Cost
 from benchmarks.ways import Way
 
+pytestmark = pytest.mark.slow
+
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["scaling", *arguments])
@@ -44,7 +46,6 @@ def test_what_a_strategy_keeps_of_a_sentence() -> None:
     assert scaling.kept_bytes(Way("coreset", "ups")) == 16
 
 
-@pytest.mark.slow
 def test_time_and_memory_are_those_of_a_process_of_its_own() -> None:
     small, large = (scaling.cost(Way("coreset"), size, 20, 0) for size in (2_000, 20_000))
     assert 0 < small.ranking < small.seconds < large.seconds

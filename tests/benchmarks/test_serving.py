@@ -14,6 +14,8 @@ from learning.workspace import Workspace
 from taggers import tagger_class
 from tests.learning.texts import texts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):

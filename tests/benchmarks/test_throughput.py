@@ -13,8 +13,9 @@ from corpus import Sentence
 from taggers.transformer import TransformerTagger
 from tests.taggers.tiny import encoder, fitted, one_thread, train  # noqa: F401  (fixtures)
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_work_is_what_torch_counts_without_padding(fitted: TransformerTagger, encoder: str) -> None:
     """Attention in the open, because torch does not count its own; texts read alone, so that there is no padding."""
     texts = [Sentence.from_text("1", "Ada met the sea in Lima."), Sentence.from_text("2", "the sea " * 100)]

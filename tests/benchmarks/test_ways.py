@@ -11,6 +11,8 @@ from benchmarks.scaling import ALIKE, SHOWN
 from benchmarks.ways import MadeUp, Way, choose, classes_of, measured_by
 from strategies import FILTERS, STRATEGIES, pool_filter, strategy
 
+pytestmark = pytest.mark.slow
+
 SIZE, LIMIT = 400, 20
 POOL, LABELLED = MadeUp(SIZE), MadeUp(60)
 CLASSES = classes_of(LABELLED.infer(strategy("random")), LABELLED.size)

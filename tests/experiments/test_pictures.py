@@ -14,6 +14,8 @@ from experiments.plan import FULL, Plan
 from experiments.results import Iteration, Run
 from strategies import STRATEGIES
 
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 DARK = "#14171a"
 
@@ -133,7 +135,6 @@ def test_colours_stand_out_on_light_and_dark(colour: str, ground: str) -> None:
     assert (lighter + 0.05) / (darker + 0.05) >= 3
 
 
-@pytest.mark.slow
 def test_the_same_bytes_every_time(runs, full, tmp_path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -20,6 +20,8 @@ from tests.fuzz.hostile import body, check
 from tests.fuzz.test_requests import settled
 from tests.server.conftest import CONFIG, KEY
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [
     *(not_a_server_error, status_code_conformance, content_type_conformance),
     *(response_headers_conformance, response_schema_conformance),
@@ -90,7 +92,6 @@ def test_answers_are_as_described(sender, label):
     fuzz(sender, label, 4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("label", sorted(OPERATIONS.keys() - {ENDLESS}))
 def test_answers_are_as_described_at_length(sender, label):
     fuzz(sender, label, 30)

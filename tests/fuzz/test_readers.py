@@ -17,6 +17,8 @@ from tests.fuzz.hostile import VALUES, paths, replaced
 from tests.fuzz.test_requests import ANNOTATION, REQUESTS, TASK, settled
 from tests.server.conftest import CONFIG
 
+pytestmark = pytest.mark.slow
+
 EVENTS = [body for path, body in REQUESTS.values() if path == "/webhook"]
 REGION = {
     "id": "r",
@@ -145,7 +147,6 @@ def test_columns(content):
     readers.conll(content)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 @pytest.mark.parametrize("reader", sorted(readers.READERS))
 def test_guided_by_coverage(reader, tmp_path):

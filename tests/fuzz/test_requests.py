@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.fuzz.hostile import VALUES, body, check, paths, replaced
 from tests.server.conftest import BORN, CONFIG, KEY, Sender
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 FORGER = Sender(None)  # type: ignore[arg-type]
 PROJECT = {"id": 4, "created_at": BORN, "label_config": CONFIG, "title": "t"}
@@ -82,7 +84,6 @@ def test_one_hostile_place(sender, data):
     shoot(sender, data)
 
 
-@pytest.mark.slow
 @settled(2_000)
 @given(st.data())
 def test_one_hostile_place_at_length(sender, data):

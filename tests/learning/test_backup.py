@@ -29,6 +29,8 @@ from tests.learning.test_migrations import FIRST_RELEASE, postgres, rows  # noqa
 from tests.learning.test_rounds import ListVenue, current, whole_round
 from tests.learning.texts import bare, texts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
@@ -462,7 +464,6 @@ def test_the_commands(workspace, project, made, tmp_path, monkeypatch):
     assert (code, "cannot be used" in said) == (2, True)
 
 
-@pytest.mark.slow
 def test_beside_postgresql_the_models_alone(postgres, tmp_path, monkeypatch, made, workspace, project):  # noqa: F811
     settings = workspace.settings.model_copy(update={"database_url": postgres})
     served, lite = Workspace(settings), workspace

@@ -18,6 +18,8 @@ from taggers.crf import CRFTagger
 from tests.learning.damages import DAMAGES, damage
 from tests.learning.test_rounds import ListVenue, current, due, get, whole_round
 
+pytestmark = pytest.mark.slow
+
 NEW = "Ada Lovelace met Emmy Noether in Lima"
 KEY = "2.1700000000"
 

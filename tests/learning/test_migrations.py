@@ -21,6 +21,8 @@ from learning import migrations
 from learning.database import Base, Database, Project, RemoteText, Round, Simulation
 from learning.migrations import HEAD, REVISIONS, NewerDatabase
 
+pytestmark = pytest.mark.slow
+
 FIRST_RELEASE = (Path(__file__).parent / "first_release.sql").read_text()
 
 
@@ -335,7 +337,6 @@ def postgres(tmp_path):
         shutil.rmtree(folder)
 
 
-@pytest.mark.slow
 def test_postgresql_from_the_first_release(postgres, file, tmp_path):
     """Its data comes from the SQLite database of the first release."""
     engine = create_engine(postgres)

@@ -10,6 +10,8 @@ from learning.agreement import word_labels
 from learning.suspects import MOST_SHOWN, suspects
 from tests.learning.texts import texts
 
+pytestmark = pytest.mark.slow
+
 
 def spoilt(sentences: list[Sentence], share: float, seed: int) -> tuple[list[Sentence], set[str]]:
     """The same with a share of the spans left out or under another label, and the ids of the texts that have one."""

@@ -222,6 +222,7 @@ def test_a_model_for_each_gpu_or_group_of_cores() -> None:
         places([node(CPU=3), node(CPU=2), node(memory=1.0)], 4)
 
 
+@pytest.mark.slow
 def test_addresses_that_lead_nowhere_are_refused_in_words(
     pool: Pool, model: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:

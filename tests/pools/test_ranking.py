@@ -103,6 +103,7 @@ def test_a_pool_is_ranked_as_the_live_loop_would(tmp_path, monkeypatch, project,
 KINDS = [("choices",), ("spans", "relations"), ("spans", "choices", "relations")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filter", FILTERS[:2], ids=["all", "ups"])
 @pytest.mark.parametrize("kinds", KINDS)
 def test_so_are_choices_and_relations_and_several_kinds_by_the_mean_of_their_places(

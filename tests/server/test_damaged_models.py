@@ -14,6 +14,8 @@ from tests.server.conftest import CONFIG, KEY
 from tests.server.test_actions import post
 from tests.server.test_app import annotate_and_train, the_project, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def restarted(sender, workspace, monkeypatch):

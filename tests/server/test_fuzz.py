@@ -12,6 +12,8 @@ from tests.fuzz.hostile import DEEP, body, check
 from tests.server.conftest import CONFIG, Sender
 from tests.server.test_app import annotate_and_train, stored, the_project, train
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 BOMB = (
     '<!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;">]>'

@@ -13,6 +13,8 @@ from server.simulations import folder
 from tests.server.conftest import KEY, Sender
 from tests.server.test_app import annotate_and_train, the_project
 
+pytestmark = pytest.mark.slow
+
 CANARY = "CANARY-7f3a"
 OUTSIDE = [
     "..",

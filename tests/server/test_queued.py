@@ -11,6 +11,8 @@ from server import queued
 from tests.server.conftest import CONFIG, Sender
 from tests.server.test_app import annotate_and_train, the_project, train
 
+pytestmark = pytest.mark.slow
+
 
 def the_queue(sender, limit=50):
     answer = sender.client.get(f"/api/projects/4/queue?limit={limit}")

@@ -358,6 +358,7 @@ CHOICES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config", [CHOICES, CHOICES[: CHOICES.index("<Labels")] + CHOICES[CHOICES.index("<Choices") :]]
 )

@@ -49,6 +49,7 @@ def chances(points: NDArray[np.float64], weights: NDArray[np.float64], k: int) -
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [[1.0] * 6, [1.0, 9, 4, 16, 1, 4]])
 @pytest.mark.parametrize("at_once", [1, seeding.CANDIDATES])
 def test_distribution(weights: list[float], at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,7 @@ def test_registered_as_it_is() -> None:
     assert (entry.kind, entry.dropouts, entry.warm_starts) == ("relations", RelationClassifier.dropouts, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input", ["distre", "markers"])
 def test_learns_both_directions_and_what_is_unrelated(encoder: str, train: list[Sentence], input: str) -> None:
     classifier = model(encoder, input=input)
