@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-import taggers
 from corpus import Choice, Relation, Sentence, kind_of
 from learning import queue, rounds
 from learning.database import Prediction, Project, Round
@@ -22,23 +21,11 @@ from learning.settings import ProjectSettings
 from learning.venue import Collected
 from strategies import STRATEGIES
 from tests.learning.texts import bare, texts
-from tests.learning.word_between import WordBetween
+from tests.learning.word_between import WordBetween, relations_by_a_word  # noqa: F401
 
 BOTH = ("spans", "choices")
 RELATED = ("spans", "relations")
 ALL = ("spans", "choices", "relations")
-
-
-@pytest.fixture(autouse=True)
-def relations_by_a_word(monkeypatch):
-    """A model of relations that learns in no time, known by name as any other."""
-    entry = taggers.Registered(
-        "tests.learning.word_between",
-        "WordBetween",
-        frozenset({"log_prob", "marginals", "hidden", "per_text"}),
-        kind="relations",
-    )
-    monkeypatch.setitem(taggers.TAGGERS, "word-between", entry)
 
 
 def settings_of(**changes) -> ProjectSettings:

@@ -7,7 +7,9 @@ from collections import Counter
 from typing import ClassVar
 
 import numpy as np
+import pytest
 
+import taggers
 from corpus import Inference
 from taggers.base import Progress, Tagger, check_fit, no_progress
 from taggers.pairs import candidates, classes, relations_of
@@ -71,3 +73,15 @@ class WordBetween(Tagger):
     def _read(self, folder):
         stored = json.loads((folder / "counts.json").read_text())
         self.counts = {word: Counter(counter) for word, counter in stored.items()}
+
+
+@pytest.fixture(autouse=True)
+def relations_by_a_word(monkeypatch):
+    """The model is known by its name as any other, in the modules that import this."""
+    entry = taggers.Registered(
+        __name__,
+        WordBetween.__name__,
+        frozenset({"log_prob", "marginals", "hidden", "per_text"}),
+        kind="relations",
+    )
+    monkeypatch.setitem(taggers.TAGGERS, WordBetween.name, entry)

@@ -18,24 +18,13 @@ from pools.jobs import job
 from pools.measuring import gather, measure_here, missing, write
 from pools.ranking import latest, rank
 from strategies import Measured
+from tests.learning.word_between import relations_by_a_word  # noqa: F401
 from tests.pools.projects import config, connected, made_pool, marked, numbered
 from tests.taggers.tiny import encoder, one_thread  # noqa: F401
 
 LIMIT = 12
 ODD = ["", "   ", "Ada"]
 """Texts without words, and a short one."""
-
-
-@pytest.fixture(autouse=True)
-def relations_by_a_word(monkeypatch):
-    """A model of relations that learns in no time, known by name as any other."""
-    entry = taggers.Registered(
-        "tests.learning.word_between",
-        "WordBetween",
-        frozenset({"log_prob", "marginals", "hidden", "per_text"}),
-        kind="relations",
-    )
-    monkeypatch.setitem(taggers.TAGGERS, "word-between", entry)
 
 
 @pytest.fixture
