@@ -114,7 +114,10 @@ class Pool:
             rows: dict[int, bytes] = {}
             read = repeated = size = 0
             for read, task in enumerate(tasks, 1):
-                data = _canonical(task, read)
+                try:
+                    data = canonical(task)
+                except ValueError as error:
+                    raise ValueError(f"task {read} of this import {error}") from error
                 digest = int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
                 if digest in known:
                     repeated += 1
@@ -194,10 +197,12 @@ class Pool:
         return self.folder / "sent" / f"{quote(project, safe='')}.parquet"
 
 
-def write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path, *, compression: str = "zstd", use_dictionary: bool = True) -> None:
     """Write a Parquet file so that it is there whole or not at all, whoever else writes the same one."""
     with replacing(path) as unfinished:
-        pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
+        pq.write_table(
+            table, unfinished, compression=compression, use_dictionary=use_dictionary, write_page_checksum=True
+        )
 
 
 @contextmanager
@@ -273,14 +278,14 @@ def _naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is damaged ({error}): restore it from a copy") from error
 
 
-def _canonical(task: dict[str, Any], number: int) -> bytes:
-    """The same JSON for the same data."""
+def canonical(task: dict[str, Any]) -> bytes:
+    """The same JSON for the same data. Raises ValueError if there is none, in words that follow the task's name."""
     if not isinstance(task, dict):
-        raise ValueError(f"task {number} of this import is a {type(task).__name__}, not an object with fields")
+        raise ValueError(f"is a {type(task).__name__}, not an object with fields")
     try:
         data = json.dumps(task, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"task {number} of this import is no JSON: {error}") from error
+        raise ValueError(f"is no JSON: {error}") from error
     try:
         return data.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape and UTF-8 does not have

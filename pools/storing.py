@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pools.folder import replacing
+from pools.folder import replacing, write_table
 from strategies import Measured
 
 ABOUT = b"about"
@@ -33,13 +33,8 @@ def save(path: Path, measured: Measured, about: dict[str, int]) -> None:
         column = pa.FixedSizeListArray.from_arrays(column, type=pa.list_(item, values.shape[1]))
     fields = [pa.field("value", column.type, nullable=False), pa.field("length", pa.int64(), nullable=False)]
     metadata = {ABOUT: told.encode(), DIGEST: _digest(values, lengths, told)}
-    with replacing(path) as unfinished:
-        pq.write_table(
-            pa.table([column, pa.array(lengths)], schema=pa.schema(fields, metadata)),
-            unfinished,
-            compression="none",
-            use_dictionary=False,
-        )
+    table = pa.table([column, pa.array(lengths)], schema=pa.schema(fields, metadata))
+    write_table(table, path, compression="none", use_dictionary=False)
 
 
 def load(path: Path, rows: int, about: dict[str, int]) -> Measured:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from learning.database import Annotation, Project, Task
 from learning.serving import find_current
 from learning.steps import OnStep, silently
 from learning.workspace import Workspace
-from pools.folder import Pool, alone, replacing
+from pools.folder import Pool, alone, canonical, replacing
 
 if TYPE_CHECKING:  # which brings torch along
     from pools.ranking import Ranked
@@ -160,7 +161,7 @@ class _Topping:
         """Import these as the places `place`, … of `of` and note what has become of each; how many are new."""
         datas = dict(zip(rows.tolist(), self.pool.at(rows), strict=True))
         there = self._there()
-        noted = {row: there[same] for row, data in datas.items() if (same := _canonical(data)) in there}
+        noted = {row: there[same] for row, data in datas.items() if (same := canonical(data)) in there}
         documents: dict[int, Document] = {}
         for row in datas.keys() - noted.keys():
             try:
@@ -179,11 +180,15 @@ class _Topping:
         self.pending.unlink()
         return sum(task != REFUSED for task in taken.values())
 
-    def _there(self) -> dict[str, int]:
+    def _there(self) -> dict[bytes, int]:
         """The project's tasks by their data: some may be older than the pool."""
         with self.workspace.db.read() as session:
             tasks = session.execute(select(Task.id, Task.data).where(Task.project_id == self.project.id))
-            return {_canonical(data): id for id, data in tasks}
+            there = {}
+            for id, data in tasks:
+                with suppress(ValueError):  # NaN has no JSON, and so no row has it
+                    there[canonical(data)] = id
+            return there
 
     def _tasks(
         self,
@@ -237,8 +242,3 @@ def _beside(pool: Pool, project: Project, what: str) -> Path:
     folder = pool.folder / "sent"
     folder.mkdir(exist_ok=True)
     return folder / f"{quote(project.key, safe='')}.top-up.{what}"
-
-
-def _canonical(data: dict[str, Any]) -> str:
-    """The same text for the same data."""
-    return json.dumps(data, sort_keys=True)

@@ -40,6 +40,12 @@ class Pooled:
         self.source.write_text("\n".join(lines))
         self.id = studio.create_project(folder.name, CONFIG)
 
+    def connect(self) -> str:
+        """Import the texts into the pool and connect the backend to the project; its key."""
+        assert f"{len(self.sentences)} new texts" in self.run("import", str(self.folder), str(self.source))
+        self.studio.connect_backend(self.id, self.backend.url, SETTINGS)
+        return self.backend.wait_for(lambda: self.backend.project(self.id), "the project")["key"]
+
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Begin `python -m cli pool …`, with the backend's own settings."""
         return subprocess.Popen(
@@ -117,11 +123,8 @@ def falls(numbers: list[float]) -> bool:
 
 def test_a_pool_feeds_the_queue_and_follows_the_model(label_studio, backend, tmp_path):
     pooled = Pooled(label_studio, backend, tmp_path, 300)
-    folder = str(pooled.folder)
-    assert "300 new texts" in pooled.run("import", folder, str(pooled.source))
-    label_studio.connect_backend(pooled.id, backend.url, SETTINGS)
-    backend.wait_for(lambda: backend.project(pooled.id), "the project")
-    name = str(pooled.id)
+    folder, name = str(pooled.folder), str(pooled.id)
+    pooled.connect()
 
     # before there is a model: some, at random
     assert "40 tasks imported, drawn at random" in pooled.run("top-up", folder, name, "--keep", "40")
@@ -174,10 +177,7 @@ def test_a_pool_feeds_the_queue_and_follows_the_model(label_studio, backend, tmp
 def test_a_killed_top_up_imports_nothing_twice(label_studio, backend, tmp_path):
     pooled = Pooled(label_studio, backend, tmp_path, 300)
     folder, name = str(pooled.folder), str(pooled.id)
-    pooled.run("import", folder, str(pooled.source))
-    label_studio.connect_backend(pooled.id, backend.url, SETTINGS)
-    key = backend.wait_for(lambda: backend.project(pooled.id), "the project")["key"]
-    pending = pooled.folder / "sent" / f"{key}.top-up.pending.json"
+    pending = pooled.folder / "sent" / f"{pooled.connect()}.top-up.pending.json"
     killed = pooled.start("top-up", folder, name, "--keep", "250")
     until(lambda: pending.exists() or killed.poll() is not None, "a batch", backend.log, pause=0.01)
     time.sleep(0.3)  # so that Label Studio is at it
@@ -193,9 +193,7 @@ def test_a_killed_top_up_imports_nothing_twice(label_studio, backend, tmp_path):
 def test_a_vanished_label_studio_is_told_of_and_nothing_is_lost(label_studio, backend, tmp_path):
     pooled = Pooled(label_studio, backend, tmp_path, 60)
     folder, name = str(pooled.folder), str(pooled.id)
-    pooled.run("import", folder, str(pooled.source))
-    label_studio.connect_backend(pooled.id, backend.url, SETTINGS)
-    backend.wait_for(lambda: backend.project(pooled.id), "the project")
+    pooled.connect()
     with pooled.start("top-up", folder, name, "--keep", "20", "--watch", "1") as watch:
         backend.wait_for(lambda: len(pooled.sent()) == 20, "the first tasks")
         label_studio.stop()
