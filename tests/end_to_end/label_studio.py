@@ -14,7 +14,8 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,16 @@ class RunningLabelStudio:
     def stop(self) -> None:
         """End the process and its children in good order; the data stays."""
         self._signal(signal.SIGTERM)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """For the block it takes connections and does nothing: what it is sent, it does afterwards."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Start again on the same data and address, after `stop` or `kill` (or stopping first)."""

@@ -180,9 +180,10 @@ def test_a_killed_top_up_imports_nothing_twice(label_studio, backend, tmp_path):
     pending = pooled.folder / "sent" / f"{pooled.connect()}.top-up.pending.json"
     killed = pooled.start("top-up", folder, name, "--keep", "250")
     until(lambda: pending.exists() or killed.poll() is not None, "a batch", backend.log, pause=0.01)
-    time.sleep(0.3)  # so that Label Studio is at it
-    killed.kill()
-    killed.communicate()
+    with label_studio.frozen():  # so that it does not answer before the kill
+        time.sleep(0.3)  # so that it is asked
+        killed.kill()
+        killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert pooled.sent() == {}
     pooled.run("top-up", folder, name, "--keep", "250")
