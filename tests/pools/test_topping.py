@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 from itertools import count
 
 import httpx
@@ -240,6 +241,16 @@ def test_what_the_project_has_already_is_passed_over(pool, workspace, studio, ra
     assert top_up(pool, workspace, 1, studio.client, keep=11, ranked=ranked) == 10
     assert studio.texts() == [SENTENCES[row] for row in ranked.rows[:11]]
     assert pool.sent(KEY)[first] == 7
+
+
+def test_a_task_of_the_project_that_has_no_json_is_no_row_of_the_pool(pool, workspace, studio, ranked):
+    no_holdout(workspace)
+    data = {"text": SENTENCES[ranked.rows[0]], "score": math.nan}
+    task = {"id": 3, "data": data, "total_annotations": 0, "cancelled_annotations": 0, "created_at": BORN}
+    with workspace.db.write() as session:
+        put_tasks(session, session.get_one(Project, 1), [record_of_task({**task, "annotations": []})], 0)
+    assert top_up(pool, workspace, 1, studio.client, keep=10, ranked=ranked) == 10
+    assert studio.texts() == [SENTENCES[row] for row in ranked.rows[:10]]
 
 
 def test_the_hold_out_is_a_random_sample_of_the_pool(pool, workspace, studio):
