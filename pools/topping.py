@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,11 +183,7 @@ class _Topping:
         """The project's tasks by their data: some may be older than the pool."""
         with self.workspace.db.read() as session:
             tasks = session.execute(select(Task.id, Task.data).where(Task.project_id == self.project.id))
-            there = {}
-            for id, data in tasks:
-                with suppress(ValueError):  # NaN has no JSON, and so no row has it
-                    there[canonical(data)] = id
-            return there
+            return {canonical(data): id for id, data in tasks}
 
     def _tasks(
         self,
