@@ -51,18 +51,22 @@ class Course:
         width: int,
         frozen: bool,
         *,
+        narrow_rate: float,
         learning_rate: float | None,
         epochs: int | None,
         batch_size: int | None,
         patience: int | None,
     ) -> Course:
-        """What is None by the rule of `TransformerTagger`, for so many passages and an encoder so wide."""
+        """What is None by the rule of `TransformerTagger`, for so many passages and an encoder so wide.
+
+        `narrow_rate` is that of an encoder of up to `WIDE` units that learns.
+        """
         size, turns = training.epoch_plan(passages, batch_size or (32 if frozen else 16), STEPS_PER_EPOCH)
         steps = math.ceil(passages / size)
         if frozen:
             rate, usual, patient = 1e-3, min(80, max(20, math.ceil(FROZEN_STEPS / (turns * steps)))), 20
         else:
-            rate, usual, patient = 5e-5 if width > WIDE else 5e-4, 10, 5
+            rate, usual, patient = 5e-5 if width > WIDE else narrow_rate, 10, 5
         rate = learning_rate or rate
         return cls(rate, max(rate, CRF_RATE), epochs or usual, size, turns, patience or patient)
 

@@ -93,6 +93,8 @@ class TransformerTagger(Tagger):
     Options: ClassVar[type[base.Options]] = TransformerOptions
     dropouts: ClassVar[tuple[str, ...]] = ("last", "all")
     warm_starts: ClassVar[bool] = True
+    narrow_rate: ClassVar[float] = 5e-4
+    """Peak of the schedule for an encoder of up to 512 units."""
     packages = ("transformers", "tokenizers", "torch")
     options: TransformerOptions
 
@@ -170,6 +172,7 @@ class TransformerTagger(Tagger):
                 len(examples),
                 network.width,
                 isinstance(network, Frozen),
+                narrow_rate=self.narrow_rate,
                 learning_rate=options.learning_rate,
                 epochs=options.epochs,
                 batch_size=options.batch_size,

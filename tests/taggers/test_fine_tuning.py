@@ -13,14 +13,15 @@ from corpus import Sentence
 from taggers.base import Progress
 from taggers.chunk_crf import FORBIDDEN
 from taggers.fine_tuning import Course
+from taggers.relation_classifier import RelationClassifier
 from taggers.training import bucketed
-from taggers.transformer import TransformerOptions
+from taggers.transformer import TransformerOptions, TransformerTagger
 from tests.taggers.tiny import encoder, labelled, one_thread, tagger_of, train  # noqa: F401  (fixtures)
 
 
 def course(passages: int, width: int = 384, frozen: bool = False, **given: Any) -> Course:
-    options = {"learning_rate": None, "epochs": None, "batch_size": None, "patience": None, **given}
-    return Course.suited(passages, width, frozen, **options)
+    rule = {"narrow_rate": 5e-4, "learning_rate": None, "epochs": None, "batch_size": None, "patience": None}
+    return Course.suited(passages, width, frozen, **{**rule, **given})
 
 
 def steps(course: Course, passages: int) -> int:
@@ -38,8 +39,10 @@ def test_an_epoch_of_few_sentences_has_ten_steps_of_small_batches(passages: int,
     assert course(passages, frozen=frozen, batch_size=8).batch_size <= 8
 
 
-def test_a_small_encoder_learns_ten_times_as_fast() -> None:
-    assert (course(100, width=384).learning_rate, course(100, width=768).learning_rate) == (5e-4, 5e-5)
+def test_a_small_encoder_learns_faster() -> None:
+    for narrow in (TransformerTagger.narrow_rate, RelationClassifier.narrow_rate):
+        rates = [course(100, width=width, narrow_rate=narrow).learning_rate for width in (384, 768)]
+        assert rates == [narrow, 5e-5]
 
 
 @pytest.mark.parametrize("passages", [1, 100, 225, 1_140, 3_000, 11_500, 100_000])
