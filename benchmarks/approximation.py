@@ -7,7 +7,7 @@ random choice: 100% of the gain kept is as good as exact, 0% as good as chance; 
 than chance beyond noise. In an exact choice's own line, "shared" tells how much it shares with itself from another
 seed: where that is little, an approximation cannot share much either. `--data` takes CoNLL-2003 as the window tagger
 reads it, not a made-up pool.
-What approximations cost in F1 is for `python -m experiments` to say.
+What approximations cost in F1, `python -m benchmarks.cost_in_f1` says.
 """
 
 from __future__ import annotations

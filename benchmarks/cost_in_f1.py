@@ -53,7 +53,8 @@ PAIRS = {
 
 
 def points(difference: Difference) -> str:
-    mean, low, high = (100 * value for value in (difference.mean, difference.low, difference.high))
+    """In hundredths of F1; what rounds to 0 has no sign."""
+    mean, low, high = (round(100 * x, 1) + 0.0 for x in (difference.mean, difference.low, difference.high))
     return f"{mean:+.1f} ({low:.1f} to {high:.1f})"
 
 
