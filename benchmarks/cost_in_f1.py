@@ -53,9 +53,8 @@ PAIRS = {
 
 
 def points(difference: Difference) -> str:
-    """In hundredths of F1; what rounds to 0 has no sign."""
-    mean, low, high = (round(100 * x, 1) + 0.0 for x in (difference.mean, difference.low, difference.high))
-    return f"{mean:+.1f} ({low:.1f} to {high:.1f})"
+    """In hundredths of F1."""
+    return f"{100 * difference.mean:+z.1f} ({100 * difference.low:z.1f} to {100 * difference.high:z.1f})"
 
 
 def table(folder: Path) -> str:

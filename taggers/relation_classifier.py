@@ -66,12 +66,12 @@ class RelationClassifier(TransformerTagger):
 
     The network of DISTRE (Alt, Hübner and Hennig 2019, as Seo et al. use it) for single sentences: both entities
     and the text through a pre-trained model, and a linear layer over the state of the pair. Marks in the text (Baldini
-    Soares et al. 2019) say which two are meant: with `minilm` and 300 sentences of SemEval-2010 Task 8 that is an F1 of
-    66, with DISTRE's order 50. "O" is learned from the pairs that the annotator left unrelated.
+    Soares et al. 2019) say which two are meant: with `minilm` and 300 sentences of SemEval-2010 Task 8, one draw, that
+    is an F1 of 66, with DISTRE's order 50. "O" is learned from the pairs that the annotator left unrelated.
 
     Learning follows the rule of `TransformerTagger` for what is fine-tuned, at 2e-4 up to 512 units: a pair gives one
-    answer to learn from, not one for each word, and 5e-4 left one start in two with 150 sentences of CoNLL-04 with
-    next to nothing learned.
+    answer to learn from, not one for each word, and of two starts with 150 sentences of CoNLL-04 5e-4
+    left one with next to nothing learned.
     """
 
     name: ClassVar[str] = "relation-classifier"

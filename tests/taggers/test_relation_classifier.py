@@ -139,9 +139,10 @@ def test_learns_both_directions_and_what_is_unrelated(encoder: str, train: list[
     assert exact_f1(train[:28], classifier.predict(train[:28]), "relations") > 0.9
 
 
+@pytest.mark.parametrize("input", ["distre", "markers"])
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_a_decoder_learns_too(kind: str, encoder: str, train: list[Sentence], tmp_path: Path) -> None:
-    classifier = model(decoder(kind, encoder, tmp_path / kind))
+def test_a_decoder_learns_too(kind: str, input: str, encoder: str, train: list[Sentence], tmp_path: Path) -> None:
+    classifier = model(decoder(kind, encoder, tmp_path / kind), input=input)
     classifier.fit(train, [])
     assert exact_f1(train, classifier.predict(train), "relations") > 0.9
     alone = {i: by_text(classifier.infer([s]))[0] for i, s in enumerate(train)}
