@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,9 +150,12 @@ def test_a_pool_is_had_at_once(encoder: str, tmp_path: Path) -> None:  # noqa: F
     store = vector_store.store(f"{vectors.fingerprint}-mean", 32)
     store.put({key: rows[14 * n : 14 * n + 14] for n, key in enumerate(keys)})
     as_if_new()
-    began = time.process_time()
-    assert {found.shape for found in vectors.of(texts)} == {(14, 32)}
-    assert time.process_time() - began < 0.5
+    disk, asked = vector_store.store(store._name, 32)._disk, []
+    disk._opened().set_trace_callback(asked.append)
+    found = vectors.of(texts)
+    assert {rows.shape for rows in found} == {(14, 32)}
+    assert len(asked) == -(-14_000 // vector_store.AT_ONCE), "questions to the index"
+    assert len({id(rows.base) for rows in found}) == 1, "views of one map of the file"
 
 
 def test_texts_that_differ_have_different_keys() -> None:
