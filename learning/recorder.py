@@ -15,6 +15,9 @@ from learning.database import Database, Round, clock, now
 
 log = logging.getLogger("active_tagger")
 
+TRY_AGAIN = 5.0
+"""Seconds until a database that is away is asked again."""
+
 
 class TakenForDead(RuntimeError):
     """A round's process gave no sign of life for so long that its work was given to another one."""
@@ -38,12 +41,27 @@ class Recorder:
             return
         self._add_up()
         self._step, self._written = step, at
+        if fault := self._fault({"step": step, **detail}):
+            log.warning("round %s goes on, its progress is not written: %s", self._round_id, fault)
+
+    def insist(self, step: str) -> None:
+        """Begin a step that needs the database, once it answers: what was trained until here is not thrown away for a
+        server that is starting again."""
+        self._add_up()
+        self._step, self._written = step, now()
+        while fault := self._fault({"step": step}):
+            log.warning("round %s waits: %s", self._round_id, fault)
+            time.sleep(TRY_AGAIN)
+
+    def _fault(self, progress: dict[str, Any]) -> str | None:
+        """What keeps this from being written, where that passes by itself; None once it is written."""
         try:
-            self._write({"step": step, **detail})
+            self._write(progress)
         except DBAPIError as error:
             if not faults.away(error):
                 raise
-            log.warning("round %s goes on, its progress is not written: %s", self._round_id, faults.known(error))
+            return faults.known(error)
+        return None
 
     def _write(self, progress: dict[str, Any]) -> None:
         under_way = (Round.id == self._round_id, Round.state.in_(["running", "publishing"]))

@@ -85,9 +85,10 @@ def run(db: Database, models: ModelStore, round_id: int, venue: Venue, settings:
     else:
         kind, known = model.kind, {}
         if model.ranks is not model.tags:
+            on_step.insist("measure")
             known = known_marks(db, this, model, collected)
         ordered = order(model.ranks, collected, settings, rng, on_step, readers, model.tags, known)
-    on_step("store")
+    on_step.insist("store")
     with db.read() as session:
         batch = batches.last_batch(session, this, collected, ordered.predictions) if kind in TRAINED else None
     with db.write() as session:

@@ -255,7 +255,9 @@ class Scene:
     def _at_rest(self) -> bool:
         with self.backend.database() as db:
             due = db.execute("SELECT due FROM projects").fetchone()[0]
-        return due is None and self.backend.moment() == "between rounds" and self._differences() == []
+            # One whose publishing was broken off waits for another try, and may be served already.
+            under_way = db.execute("SELECT count(*) FROM rounds WHERE state IN ('running', 'publishing')").fetchone()[0]
+        return due is None and not under_way and self._differences() == []
 
     def _differences(self) -> list[Any]:
         """Between what Label Studio holds and what we do: tasks, and annotations with all that they say."""

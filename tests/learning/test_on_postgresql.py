@@ -202,6 +202,32 @@ def test_a_round_survives_that_the_server_starts_again(tmp_path, monkeypatch):
         workspace.db.engine.dispose()
 
 
+def test_a_trained_model_waits_for_the_server_instead_of_being_thrown_away(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with running(port=5434) as server:
+        workspace = Workspace(Settings(data_dir=tmp_path / "data", database_url=server.url(), tagger="crf"))
+        with workspace.db.write() as session:
+            session.add(Project(key="2.17", external_id=2, label_config="<View/>"))
+        write, tried = rounds.Recorder._write, []
+
+        def it_stops_in_mid_fit(recorder, progress):
+            step = progress["step"]
+            tried.append(step)
+            if (step, tried.count(step)) == ("fit", 1):
+                server.stop()
+            if (step, tried.count(step)) == ("store", 3):
+                server.start()
+            write(recorder, progress)
+
+        monkeypatch.setattr(rounds.Recorder, "_write", it_stops_in_mid_fit)
+        monkeypatch.setattr(recorder, "TRY_AGAIN", 0.01)
+        done = whole_round(workspace, 1, ListVenue(30))
+        assert (done.state, done.kind, done.number) == ("done", "fit", 1)
+        assert tried.count("store") == 3
+        assert len(done.metrics["evaluation"]) > 0
+        workspace.db.engine.dispose()
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
