@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
@@ -337,13 +337,6 @@ def _related(corpus: str, size: int) -> Preset:
     return _batl(corpus, "relation-classifier", {}, size, where="", masked_lm=ADAPTED, needs=None, note=note)
 
 
-def _of_several_pairs(preset: Preset) -> Preset:
-    """Of texts with more than one pair of entities, whose joint distribution batch-bald cannot have."""
-    strategies = tuple("bald" if name == "batch-bald" else name for name in preset.strategies)
-    note = f"{preset.note} Texts have several pairs, and batch-bald is for one decision a text: bald is in its place."
-    return replace(preset, strategies=strategies, note=note)
-
-
 def _batl_texts(corpus: str, encoder: str) -> Preset:
     return _batl(
         corpus,
@@ -382,11 +375,11 @@ PRESETS: dict[str, Preset] = {
     **{f"yuan-{name.replace('_', '-')}-minilm": _yuan(name, None) for name in YUAN_HERE},
     "batl-nyt10": _distre("nyt10", 500, figure=2),
     "batl-nyt10-2000": _distre("nyt10", 2000, figure=2),
-    "batl-wiki-kbp": _of_several_pairs(_distre("wiki-kbp", 50, figure=3)),
-    "batl-wiki-kbp-200": _of_several_pairs(_distre("wiki-kbp", 200, figure=3)),
+    "batl-wiki-kbp": _distre("wiki-kbp", 50, figure=3),
+    "batl-wiki-kbp-200": _distre("wiki-kbp", 200, figure=3),
     "batl-ag-news": _batl_texts("ag_news", UNCASED),
     "batl-pubmed": _batl_texts("pubmed", SCIBERT),
     "batl-semeval": _related("semeval2010-task8", 200),
-    "batl-conll04": _of_several_pairs(_related("conll04-relations", 50)),
+    "batl-conll04": _related("conll04-relations", 50),
 }
 """By name."""

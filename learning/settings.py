@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from corpus import KINDS, Kind
-from strategies import STRATEGIES, Strategy, check, pool_filter, strategy
+from strategies import STRATEGIES, check, pool_filter, strategy
 from taggers import TAGGERS
 
 MODELS: dict[Kind, tuple[str, str]] = {
@@ -149,24 +149,16 @@ class ProjectSettings(BaseModel):
         not provide what the strategy or the filter needs."""
         for kind in self.ordering(kinds):
             fault = self.of(kind)._misfit()
-            if fault is None and kind == "relations" and "per_text" in self._strategy().needs:
-                fault = (
-                    f"{self.strategy!r} is for one decision a text, and relations are decided for every pair of its "
-                    "entities: take 'bald', or 'power-bald' for batches"
-                )
             if fault is not None:
                 others = ", ".join(other for other in kinds if other != kind)
                 raise ValueError(f"the queue by {kind}: {fault}; or set queue_by to: {others}" if others else fault)
-
-    def _strategy(self) -> Strategy:
-        return strategy(self.strategy, **self.strategy_options)
 
     def _misfit(self) -> str | None:
         """What the strategy or the filter needs and the model that ranks does not have, in words."""
         name = self.ranking.tagger
         ranks = TAGGERS[name]
         try:
-            chosen = self._strategy()
+            chosen = strategy(self.strategy, **self.strategy_options)
             check(chosen, ranks.provides)
             if self.filter is not None:
                 check(pool_filter(self.filter, **self.filter_options), ranks.provides)

@@ -309,8 +309,6 @@ def choices(acquisition: str | None) -> dict[str, Any]:
     def works(name: str, model: str) -> bool:
         quick = acquisition is not None and TAGGERS[acquisition].kind == TAGGERS[model].kind
         ranks, chosen = TAGGERS[acquisition if acquisition and quick else model], strategy(name)
-        if ranks.kind == "relations" and "per_text" in chosen.needs:
-            return False  # see `ProjectSettings.check_for`
         try:
             check(chosen, ranks.provides)
         except ValueError:

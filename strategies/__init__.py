@@ -81,7 +81,7 @@ NEEDS = {
     "hidden": "hidden states",
     "samples": "stochastic passes, which a tagger with dropout has",
     "surprisal": "surprisal, which a masked-language model gives",
-    "per_text": "one distribution a text, as a classifier gives it ('bald' and 'power-bald' are for several)",
+    "per_text": "decisions on texts, as a classifier gives them ('bald' and 'power-bald' are for decisions on words)",
 }
 """What a model may lack, in words."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,41 +21,50 @@ _IMPOSSIBLE = 1e-200
 
 
 class BatchBald(StochasticPasses):
-    """`batch-bald`: greedy on the joint mutual information of the chosen texts' labels and the parameters, for one
-    distribution a text (Kirsch et al. 2019, sec. 3).
+    """`batch-bald`: greedy on the joint mutual information of the chosen texts' labels and the parameters, for
+    decisions on texts (Kirsch et al. 2019, sec. 3).
 
     The joint labels of the chosen texts are enumerated as long as there are at most `configurations` of them, and
-    sampled beyond. The paper uses 100 `passes` and more: M passes can tell log M nats at most, in all.
+    sampled beyond; so are, up to `text_configurations`, those of one text on which several things are decided (each of
+    several choices, each pair of entities). The paper uses 100 `passes` and more: M passes can tell log M nats at most,
+    in all.
     """
 
     needs = frozenset({"samples", "per_text"})
 
-    def __init__(self, passes: int = 10, dropout: str | None = None, configurations: int = 1_000) -> None:
+    def __init__(
+        self,
+        passes: int = 10,
+        dropout: str | None = None,
+        configurations: int = 1_000,
+        text_configurations: int = 64,
+    ) -> None:
         super().__init__(passes, dropout)
-        if type(configurations) is not int or configurations < 1:
-            raise ValueError(f"configurations must be a whole number of at least 1, not {configurations!r}")
+        for name, value in (("configurations", configurations), ("text_configurations", text_configurations)):
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
         self.configurations = configurations
+        self.text_configurations = text_configurations
 
     def measure(self, batch: Inference) -> NDArray[np.float32]:
-        """(B, M·C) each text's distribution in each pass, zeros for a text without words.
+        """(B, M·S) each text's distribution over its joint labels in each pass, zeros for a text without words. S is C
+        where a text has one of C classes; else, the tags having an "O", `text_configurations`, or C if that is more.
 
-        Raises ValueError for texts with several (sequences, several choices, several pairs), and if the batch has not
-        as many passes as the strategy.
+        Raises ValueError if the batch has not as many passes as the strategy.
         """
         p_BMTC = drawn(batch)
-        texts, passes, words, classes = p_BMTC.shape
+        texts, passes, _, classes = p_BMTC.shape
         if passes != self.passes:
             raise ValueError(f"batch-bald was set to {self.passes} passes, and this batch has {passes}")
-        if (batch.lengths > 1).any():
-            row = int(batch.lengths.argmax())
-            raise ValueError(
-                f"batch-bald is for one distribution a text, and the one at position {batch.indices[row]} has "
-                f"{batch.lengths[row]} (one a word, a label of several choices, or a pair of entities): the joint "
-                "distribution over all of them in several texts cannot be computed; "
-                "take 'bald', or 'power-bald' for batches"
-            )
-        first_BMC = p_BMTC[:, :, 0] if words else np.zeros((texts, passes, classes), np.float32)
-        return np.where(batch.lengths[:, None, None] > 0, first_BMC, np.float32(0)).reshape(texts, -1)
+        size = max(classes, self.text_configurations) if "O" in batch.tags else classes
+        p_BMS = np.zeros((texts, passes, size), np.float32)
+        one = batch.lengths == 1
+        if one.any():
+            p_BMS[one, :, :classes] = p_BMTC[one, :, 0]
+        for row in np.flatnonzero(batch.lengths > 1):
+            p_MS = distribution_together(p_BMTC[row, :, : batch.lengths[row]], size)
+            p_BMS[row, :, : p_MS.shape[1]] = p_MS
+        return p_BMS.reshape(texts, -1)
 
     def rank(self, pool: Measured, labelled: Measured | None, limit: int | None, rng: np.random.Generator) -> Ranking:
         """First up to `limit` texts by the greedy choice, which ends early when no text adds information, then the
@@ -68,6 +79,46 @@ class BatchBald(StochasticPasses):
         with np.errstate(under="ignore"):  # so improbable that it is 0
             chosen = greedy(p_NMC, priority, len(pool) if limit is None else limit, self.configurations, rng)
         return Ranking(highest_first(priority, pool.lengths, rng, chosen), priority)
+
+
+def distribution_together(p_MTC: NDArray[np.float32], size: int) -> NDArray[np.float64]:
+    """(M, S) the probability of each joint label of one text's T decisions, which are independent given a pass.
+
+    All C^T joint labels if they are no more than `size`; else `size` of them, the same number drawn by each pass, which
+    together tell of the passes what all would: each weighted by how seldom all passes draw it (deterministic mixture
+    weights, Owen & Zhou 2000), and scaled to sum to 1 in each pass.
+    """
+    p = p_MTC.astype(np.float64)
+    passes, decisions, classes = p.shape
+    each_T = np.arange(decisions)
+    if classes**decisions <= size:
+        labels_ST = np.arange(classes**decisions)[:, None] // classes**each_T % classes
+        enumerated: NDArray[np.float64] = p[:, each_T, labels_ST].prod(axis=2)
+        return enumerated
+    by_pass_S = np.arange(size) % passes
+    cumulative_MTC = p.cumsum(axis=2)
+    upto_STC = (cumulative_MTC / cumulative_MTC[..., -1:])[by_pass_S, :, :-1]
+    labels_ST = (_points(size, decisions)[..., None] >= upto_STC).sum(axis=2)
+    log_MS = np.log(np.maximum(p, _IMPOSSIBLE))[:, each_T, labels_ST].sum(axis=2)
+    share_M = np.bincount(by_pass_S, minlength=passes) / size
+    with np.errstate(under="ignore"):  # so improbable that it is 0
+        relative_MS = np.exp(log_MS - log_MS.max(axis=0))
+        log_MS -= log_MS.max(axis=0) + np.log(share_M @ relative_MS)
+        weights_MS = np.exp(log_MS - log_MS.max(axis=1, keepdims=True))
+        return weights_MS / weights_MS.sum(axis=1, keepdims=True)
+
+
+@lru_cache(maxsize=256)
+def _points(size: int, decisions: int) -> NDArray[np.float64]:
+    """(S, T) points in [0, 1), in each column one in each of S equal parts (a Latin hypercube, McKay et al. 1979).
+
+    Always the same ones: a text is measured alike in whatever batch and process.
+    """
+    rng = np.random.default_rng([size, decisions])
+    parts_ST = rng.permuted(np.tile(np.arange(size)[:, None], decisions), axis=0)
+    points_ST: NDArray[np.float64] = (parts_ST + rng.random((size, decisions))) / size
+    points_ST.flags.writeable = False
+    return points_ST
 
 
 def greedy(

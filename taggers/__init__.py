@@ -22,8 +22,8 @@ class Registered:
     module: str
     class_name: str
     provides: frozenset[str]
-    """Fields of `Inference` beyond the path: log_prob, marginals, hidden, samples. And per_text, where there may be one
-    decision a text."""
+    """Fields of `Inference` beyond the path: log_prob, marginals, hidden, samples. And per_text, where decisions
+    are on a text, or on pairs in it, instead of on every word."""
     dropouts: tuple[str, ...] = ()
     """Its ways to make a pass stochastic, the usual one first."""
     warm_starts: bool = False

@@ -147,5 +147,5 @@ def test_predicted_choices_are_served(hosted):
 def test_a_strategy_that_the_projects_models_cannot_serve_is_refused(hosted):
     told = {"strategy": "batch-bald", "tagger": "crf", "classifier": "transformer-classifier"}
     hosted("4", label_config=CHOICES).set_extra_params(told)
-    with pytest.raises(ValueError, match=r"'batch-bald'.*one distribution a text"):
+    with pytest.raises(ValueError, match=r"'batch-bald'.*decisions on texts"):
         hosted("5", label_config=CONFIG).set_extra_params(told)

@@ -90,4 +90,4 @@ def test_a_strategy_that_does_not_fit_is_refused_in_the_form(label_studio, backe
     project = label_studio.create_project("refused", CONFIG)
     with pytest.raises(RuntimeError, match="400"):
         label_studio.connect_backend(project, backend.url, {"tagger": "transformer", "strategy": "batch-bald"})
-    assert "one distribution a text" in backend.log.read_text()
+    assert "decisions on texts" in backend.log.read_text()

@@ -46,14 +46,6 @@ def test_strategies_and_corpora_are_known(preset: Preset) -> None:
     assert preset.plan.data in KNOWN
 
 
-def test_texts_of_several_pairs_are_not_for_batch_bald() -> None:
-    of_pairs = {name: preset for name, preset in PRESETS.items() if preset.plan.kind == "relations"}
-    for name, preset in of_pairs.items():
-        several = preset.plan.data in ("wiki-kbp", "conll04-relations")
-        assert ("batch-bald" in preset.strategies, "bald" in preset.strategies) == (not several, several), name
-    assert len(of_pairs) == 6
-
-
 @pytest.mark.parametrize("preset", BY_NAME)
 def test_needs_names_all_that_is_not_here(preset: Preset) -> None:
     needs, plan = preset.needs or "", preset.plan

@@ -98,7 +98,7 @@ def test_it_orders_the_queue_by_choices(classifying, name):
 
 @pytest.mark.parametrize("tagger", sorted(name for name, entry in TAGGERS.items() if entry.kind == "spans"))
 def test_batch_bald_is_refused_for_sequences_with_the_reason(tagger):
-    with pytest.raises(ValueError, match="one distribution a text"):
+    with pytest.raises(ValueError, match="decisions on texts"):
         ProjectSettings(tagger=tagger, strategy="batch-bald").check_for(["spans"])
 
 

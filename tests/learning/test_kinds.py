@@ -111,11 +111,12 @@ def test_what_no_model_provides_is_refused_before_the_project_is_known():
         settings_of(tagger="tfidf-classifier", strategy="badge")
 
 
-def test_batch_bald_is_refused_for_relations_of_a_live_project():
+def test_batch_bald_is_for_choices_and_relations():
     settings = ProjectSettings(strategy="batch-bald")
     settings.check_for(["choices"])
-    with pytest.raises(ValueError, match="relations are decided for every pair"):
-        settings.check_for(RELATED[1:])
+    settings.check_for(RELATED[1:])
+    with pytest.raises(ValueError, match=r"the queue by spans: .*decisions on texts"):
+        settings.check_for(RELATED)
 
 
 # one kind

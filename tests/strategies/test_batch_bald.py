@@ -13,13 +13,14 @@ import pytest
 from scipy.stats import chisquare
 
 from strategies import Measured, Ranking, strategy
-from strategies.batch_bald import JointLabels
+from strategies.batch_bald import JointLabels, distribution_together
 from strategies.variation import mutual_information
 from tests.strategies.conftest import (
     PASSES,
     first_word,
     inference,
     measured,
+    one_choice,
     random_pool,
     several_choices,
     softmax,
@@ -253,6 +254,7 @@ def test_memory_is_bounded() -> None:
 
 def test_measures_one_distribution_a_text() -> None:
     pool = [first_word(s) for s in random_pool(7, seed=20)] + [wordless()]
+    pool = [one_choice(sentence) for sentence in pool]
     values = measured(strategy("batch-bald", passes=PASSES), pool, size=3).values
     assert values.shape == (8, PASSES * 5)
     for row, sentence in zip(values, pool, strict=True):
@@ -276,18 +278,6 @@ def test_padding_is_never_read() -> None:
     np.testing.assert_array_equal(chosen.measure(soiled), chosen.measure(batch))
 
 
-def test_sequences_are_refused_with_what_to_take_instead() -> None:
-    pool = [tagged([[0.5, 0.5]], [[1]]), tagged([[0.5, 0.5]] * 3, np.ones((3, 1)))]
-    with pytest.raises(ValueError, match=r"position 1 has 3 .*'bald', or 'power-bald'"):
-        strategy("batch-bald", passes=PASSES).measure(inference(pool))
-
-
-def test_several_choices_are_refused_too() -> None:
-    pool = [several_choices(sentence) for sentence in [wordless(), *random_pool(2, seed=24)]]
-    with pytest.raises(ValueError, match=r"position 1 has 5 \(.* a label of several choices, .*'power-bald'"):
-        strategy("batch-bald", passes=PASSES).measure(inference(pool))
-
-
 def test_passes_of_batch_and_strategy_must_agree() -> None:
     with pytest.raises(ValueError, match=f"set to 10 passes, and this batch has {PASSES}"):
         strategy("batch-bald").measure(inference([wordless()]))
@@ -298,13 +288,140 @@ def test_batch_without_passes_is_refused() -> None:
         strategy("batch-bald").measure(replace(inference([wordless()]), samples_BMTC=None))
 
 
-@pytest.mark.parametrize("configurations", [0, -1, 1.5, "10", True])
-def test_configurations_are_checked(configurations: object) -> None:
-    with pytest.raises(
-        ValueError, match=f"configurations must be a whole number of at least 1, not {configurations!r}"
-    ):
-        strategy("batch-bald", configurations=configurations)
+@pytest.mark.parametrize("option", ["configurations", "text_configurations"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "10", True])
+def test_configurations_are_checked(option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{option} must be a whole number of at least 1, not {value!r}"):
+        strategy("batch-bald", **{option: value})
 
 
 def test_one_configuration_is_enough_to_run() -> None:
     assert sorted(rank(texts(20, seed=23), configurations=1).order) == list(range(20))
+
+
+# several decisions a text
+
+
+def decisions(n: int, seed: int, several: int, classes: int = 3, passes: int = PASSES, spread: float = 0.7):
+    """n texts of 1 to `several` pairs of entities; the first has them all."""
+    rng = np.random.default_rng(seed)
+    counts = [several, *rng.integers(1, several + 1, n - 1)]
+    logits = [2 * rng.standard_normal((count, classes)) for count in counts]
+    samples = [softmax(of + spread * rng.standard_normal((passes, *of.shape))) for of in logits]
+    return [tagged(p.mean(axis=0), np.zeros((p.shape[1], 2)), samples=p) for p in samples]
+
+
+def together(pool) -> list[np.ndarray]:
+    """Of each text (1, M, C^T): the probability of all that may be decided on it, one decision after another."""
+    found = []
+    for sentence in pool:
+        p_MS = np.ones((len(sentence.samples), 1))
+        for p_MC in sentence.samples.astype(np.float64).transpose(1, 0, 2):
+            p_MS = (p_MS[:, :, None] * p_MC[:, None, :]).reshape(len(p_MS), -1)
+        found.append(p_MS[None])
+    return found
+
+
+def information_of(whole: list[np.ndarray]) -> float:
+    """What these texts' labels tell of the passes: `joint_information`, of texts with different numbers of labels."""
+    most = max(p.shape[2] for p in whole)
+    return joint_information(np.concatenate([np.pad(p, [(0, 0), (0, 0), (0, most - p.shape[2])]) for p in whole]))
+
+
+def chosen_of(pool, limit: int, **options) -> Ranking:
+    chosen = strategy("batch-bald", passes=len(pool[0].samples), **options)
+    return chosen.rank(measured(chosen, pool, size=3), None, limit, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_choice_is_greedy_on_what_all_decisions_of_all_texts_tell(seed: int) -> None:
+    pool = decisions(8, seed, several=3)
+    whole = together(pool)
+    expected: list[int] = []
+    for _ in range(3):
+        left = [i for i in range(8) if i not in expected]
+        expected.append(max(left, key=lambda i: information_of([whole[j] for j in [*expected, i]])))
+    found = chosen_of(pool, 3, configurations=30_000)
+    assert list(found.order[:3]) == expected
+    np.testing.assert_allclose(found.priority, [information_of([p]) for p in whole], atol=1e-6)
+
+
+def test_several_choices_are_decided_together() -> None:
+    pool = [wordless(), *random_pool(6, seed=24)]
+    seen = [several_choices(sentence) for sentence in pool]
+    expected = [0.0, *(information_of([p]) for p in together(seen[1:]))]
+    np.testing.assert_allclose(chosen_of(seen, 3).priority, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("several", "classes", "configurations", "apart"), [(5, 4, 64, 0.12), (9, 2, 64, 0.12), (5, 4, 256, 0.06)]
+)
+def test_of_many_decisions_a_sample_tells_nearly_as_much_as_all(several, classes, configurations, apart) -> None:
+    """Of 40 texts the standard deviation of the relative error, and its mean."""
+    pool = [s for s in decisions(120, 30, several, classes, passes=10) if classes ** len(s) > configurations][:40]
+    exact = np.array([mutual_information(p.transpose(1, 0, 2))[0] for p in together(pool)])
+    found = chosen_of(pool, 1, text_configurations=configurations).priority
+    errors = found / exact - 1
+    assert 0 < errors.std() < apart
+    assert abs(errors.mean()) < apart / 2
+    assert np.corrcoef(found, exact)[0, 1] > 0.96
+
+
+def test_points_in_equal_parts_are_better_than_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = [s for s in decisions(150, 31, 6, 4, passes=10) if len(s) > 3]
+    exact = np.array([mutual_information(p.transpose(1, 0, 2))[0] for p in together(pool)])
+
+    def error() -> float:
+        return float(np.sqrt(np.mean((chosen_of(pool, 1).priority / exact - 1) ** 2)))
+
+    ours = error()
+    independent = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        monkeypatch.setattr("strategies.batch_bald._points", lambda size, count, rng=rng: rng.random((size, count)))
+        independent.append(error())
+    assert ours < min(independent)
+
+
+def test_a_sample_is_a_distribution_in_each_pass() -> None:
+    p = decisions(1, 32, several=40, classes=6, passes=10, spread=2)[0].samples
+    for size in (1, 4, 64):
+        found = distribution_together(p, size)
+        assert found.shape == (10, size)
+        assert (found >= 0).all()
+        np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+def test_labels_that_cannot_be_are_never_drawn() -> None:
+    """Passes that agree on all that can be, and each of which knows one more thing for sure, tell log M nats."""
+    sure = np.full((4, 9, 4), 1 / 3, np.float32)
+    sure[:, :, 3] = 0
+    sure[:, 0] = np.eye(4)
+    with np.errstate(all="raise"):
+        found = distribution_together(sure, 64)
+        assert mutual_information(found[:, None, :])[0] == pytest.approx(math.log(4), abs=1e-6)
+        alike = np.repeat(sure[:1], 4, axis=0)
+        assert mutual_information(distribution_together(alike, 64)[:, None, :])[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_what_one_of_two_like_texts_tells_is_not_counted_again() -> None:
+    """Twice four pairs of which one tells the passes' halves apart, and four that tell other halves, less surely."""
+    halves, others = np.arange(10) < 5, np.arange(10) % 2
+    texts_ = []
+    for half, sure in ((halves, 0.97), (halves, 0.97), (others, 0.9)):
+        p = np.full((10, 4, 4), 0.25)
+        p[:, 2] = (1 - sure) / 3
+        p[np.arange(10), 2, half.astype(int)] = sure
+        texts_.append(tagged(p.mean(axis=0), np.zeros((4, 2)), samples=p))
+    found = chosen_of(texts_, 2)
+    assert found.priority[0] == found.priority[1] > found.priority[2]
+    assert found.order[1] == 2
+
+
+def test_one_decision_beside_several_is_its_own_distribution() -> None:
+    pool = decisions(2, 35, several=5)
+    pool[1] = first_word(pool[1])
+    values = measured(strategy("batch-bald", passes=PASSES), pool).values.reshape(2, PASSES, -1)
+    np.testing.assert_array_equal(values[1, :, :3], pool[1].samples[:, 0])
+    assert values.shape[2] == 64
+    assert not values[1, :, 3:].any()

@@ -109,7 +109,8 @@ def shapes(kind: type[Strategy]) -> list[str]:
     can read nothing else: that to the others it is what one word is, another test sees to."""
     if kind.reads != "tagger":
         return ["words"]
-    return ["one pair", "one choice"] if "per_text" in kind.needs else ["words", "several choices"]
+    several = ["words", "several choices"]
+    return ["one pair", "one choice", *several] if "per_text" in kind.needs else several
 
 
 CASES = [
@@ -523,7 +524,7 @@ def test_check_says_what_is_missing_and_what_works() -> None:
 
 
 def test_batch_bald_is_refused_for_sequences_with_what_to_take_instead() -> None:
-    with pytest.raises(ValueError, match=r"one distribution a text, .*'bald' and 'power-bald'"):
+    with pytest.raises(ValueError, match=r"decisions on texts, .*'bald' and 'power-bald'"):
         check(strategy("batch-bald"), frozenset({"log_prob", "marginals", "hidden", "samples"}))
 
 

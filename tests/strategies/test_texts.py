@@ -56,10 +56,6 @@ def pools(draw: st.DrawFn) -> list[Tagged]:
 def test_any_pool_is_ranked(pool: list[Tagged], name: str, limit: int, known: bool) -> None:
     """Completely, in finite numbers, those without a decision last, and however it was cut into batches."""
     chosen = strategy(name, passes=PASSES) if strategy(name).passes else strategy(name)
-    if "per_text" in chosen.needs and max(map(len, pool)) > 1:
-        with pytest.raises(ValueError, match="one distribution a text, and the one at position"):
-            measured(chosen, pool)
-        return
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         values, singly = measured(chosen, pool), measured(chosen, pool, size=1)
         np.testing.assert_array_equal(values.values, singly.values)
