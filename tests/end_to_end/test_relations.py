@@ -35,7 +35,8 @@ DRAWN = """paths => paths.map(path => {
 def test_relations_are_learned_queued_and_pre_annotated(label_studio, backend):
     project = MarkedProject(label_studio, "relations", CONFIG, 60, 40)
     assert project.schema.kinds == ("spans", "relations")
-    parameters = {"tagger": "crf", "holdout_share": 0, "strategy": "mnlp", "round_size": 40}
+    parameters = {"tagger": "crf", "holdout_share": 0, "round_size": 40}
+    parameters |= {"strategy": "batch-bald", "queue_by": "relations"}
     label_studio.connect_backend(project.id, backend.url, parameters)
     done = backend.round_after(project.id, kind="fit", seconds=400)
     assert done["problems"] == []
