@@ -68,7 +68,7 @@ class BatchBald(StochasticPasses):
 
     def rank(self, pool: Measured, labelled: Measured | None, limit: int | None, rng: np.random.Generator) -> Ranking:
         """First up to `limit` texts by the greedy choice, which ends early when no text adds information, then the
-        rest by priority: each text's own mutual information (`bald`).
+        rest by priority: what each text tells by itself (of one decision, `bald`).
         """
         if not len(pool):
             return Ranking(np.zeros(0, np.int64), np.zeros(0))
