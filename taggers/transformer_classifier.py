@@ -36,8 +36,8 @@ class TransformerClassifierOptions(base.Options):
     """"minilm" (packaged, 22 million weights, for English), a local folder, or a Hugging Face Hub name."""
     frozen: bool = True
     """Whether nothing of the encoder learns: each text's vector is computed once, and the head learns over those in a
-    second. Else all of it learns but the table of word pieces: with 300 labels 89% instead of 85% of TREC's questions
-    are right, 83% instead of 77% of SST-2's sentences, for 50 times the work."""
+    second. Else all of it learns but the table of word pieces: with 300 labels 92% instead of 85% of TREC's questions
+    are right, 81% instead of 77% of SST-2's sentences, for 50 times the work."""
     pooling: Pooling = "mean"
     """What stands for a text: the mean of its words' states, as "minilm" was trained, or the state of the first piece
     ("cls"), as BERT was. Of a frozen encoder only means say enough to learn from."""
@@ -68,12 +68,15 @@ class TransformerClassifierOptions(base.Options):
 class TransformerClassifier(Classifier, TransformerTagger):
     """An encoder with one linear layer over the pooled text (Devlin et al. 2019, sec. 4.1; Yuan et al. 2020, sec. 5).
 
-    What the options leave open follows the rule of `TransformerTagger`.
+    What the options leave open follows the rule of `TransformerTagger`, but that an encoder of up to 512 units learns at
+    1e-4: a text gives one answer to learn from, not one for each word. With `minilm`, 200 labels and two seeds 63% of
+    csabstruct's sentences are then right instead of 55% at 5e-4, 82% instead of 74% of SST-2's.
     A text longer than the encoder reads is read in passages. Each of them learns the text's labels; the state of the
     text is the mean of theirs, weighted by the words that each answers for.
     """
 
     name: ClassVar[str] = "transformer-classifier"
+    narrow_rate = 1e-4
     Options = TransformerClassifierOptions
     options: Any
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -236,6 +237,19 @@ def test_several_processes_at_once(tmp_path, file, old):
     assert all(each == found[0] for each in found)
     assert found[0]["alembic_version"] == [{"version_num": HEAD}]
     assert len(found[0]["annotations"]) == (3 if old else 0)
+
+
+def test_a_new_database_that_another_process_is_opening_is_waited_for(tmp_path):
+    """SQLite itself does not: it says at once that the file is locked."""
+    file = tmp_path / "new.db"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    held = threading.Timer(0.5, other.close)
+    held.start()
+    began = time.monotonic()
+    assert Database(f"sqlite:///{file}").engine is not None
+    assert time.monotonic() - began > 0.4
+    held.join()
 
 
 @pytest.mark.parametrize("release", REVISIONS[1:])

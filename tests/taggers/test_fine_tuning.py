@@ -16,6 +16,7 @@ from taggers.fine_tuning import Course
 from taggers.relation_classifier import RelationClassifier
 from taggers.training import bucketed
 from taggers.transformer import TransformerOptions, TransformerTagger
+from taggers.transformer_classifier import TransformerClassifier
 from tests.taggers.tiny import encoder, labelled, one_thread, tagger_of, train  # noqa: F401  (fixtures)
 
 
@@ -40,7 +41,7 @@ def test_an_epoch_of_few_sentences_has_ten_steps_of_small_batches(passages: int,
 
 
 def test_a_small_encoder_learns_faster() -> None:
-    for narrow in (TransformerTagger.narrow_rate, RelationClassifier.narrow_rate):
+    for narrow in (kind.narrow_rate for kind in (TransformerTagger, TransformerClassifier, RelationClassifier)):
         rates = [course(100, width=width, narrow_rate=narrow).learning_rate for width in (384, 768)]
         assert rates == [narrow, 5e-5]
 
