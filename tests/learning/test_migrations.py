@@ -243,7 +243,7 @@ def test_a_new_database_that_another_process_is_opening_is_waited_for(tmp_path):
     """SQLite itself does not: it says at once that the file is locked."""
     file = tmp_path / "new.db"
     other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
     held = threading.Timer(0.5, other.close)
     held.start()
     began = time.monotonic()
