@@ -68,9 +68,9 @@ class TransformerClassifierOptions(base.Options):
 class TransformerClassifier(Classifier, TransformerTagger):
     """An encoder with one linear layer over the pooled text (Devlin et al. 2019, sec. 4.1; Yuan et al. 2020, sec. 5).
 
-    What the options leave open follows the rule of `TransformerTagger`, but that an encoder of up to 512 units learns at
-    1e-4: a text gives one answer to learn from, not one for each word. With `minilm`, 200 labels and two seeds 63% of
-    csabstruct's sentences are then right instead of 55% at 5e-4, 81% instead of 74% of SST-2's.
+    What the options leave open follows the rule of `TransformerTagger`, but that an encoder of up to 512 units learns
+    at 1e-4: a text gives one answer to learn from, not one for each word. With `minilm`, 200 labels and two seeds 63%
+    of csabstruct's sentences are then right instead of 55% at 5e-4, 81% instead of 74% of SST-2's.
     A text longer than the encoder reads is read in passages. Each of them learns the text's labels; the state of the
     text is the mean of theirs, weighted by the words that each answers for.
     """
