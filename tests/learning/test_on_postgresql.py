@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -173,12 +173,20 @@ def test_a_writer_that_waits_too_long_says_why(workspace, project, machines, mon
     impatient.engine.dispose()
 
 
-def test_a_round_survives_that_the_server_starts_again(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with running(port=5433) as server:
-        workspace = Workspace(Settings(data_dir=tmp_path / "data", database_url=server.url(), tagger="crf"))
+@contextmanager
+def own_server(folder, port):
+    """A server that a test may stop, and a workspace on it with one project."""
+    with running(port=port) as server:
+        workspace = Workspace(Settings(data_dir=folder / "data", database_url=server.url(), tagger="crf"))
         with workspace.db.write() as session:
             session.add(Project(key="2.17", external_id=2, label_config="<View/>"))
+        yield server, workspace
+        workspace.db.engine.dispose()
+
+
+def test_a_round_survives_that_the_server_starts_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with own_server(tmp_path, 5433) as (server, workspace):
         venue = ListVenue(30)
         write, seen = rounds.Recorder._write, []
 
@@ -199,15 +207,11 @@ def test_a_round_survives_that_the_server_starts_again(tmp_path, monkeypatch):
         done = whole_round(workspace, 1, venue)
         assert (done.state, done.kind, done.number) == ("done", "fit", 1)
         assert "see that it runs" in seen[0]
-        workspace.db.engine.dispose()
 
 
 def test_a_trained_model_waits_for_the_server_instead_of_being_thrown_away(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with running(port=5434) as server:
-        workspace = Workspace(Settings(data_dir=tmp_path / "data", database_url=server.url(), tagger="crf"))
-        with workspace.db.write() as session:
-            session.add(Project(key="2.17", external_id=2, label_config="<View/>"))
+    with own_server(tmp_path, 5434) as (server, workspace):
         write, tried = rounds.Recorder._write, []
 
         def it_stops_in_mid_fit(recorder, progress):
@@ -225,7 +229,6 @@ def test_a_trained_model_waits_for_the_server_instead_of_being_thrown_away(tmp_p
         assert (done.state, done.kind, done.number) == ("done", "fit", 1)
         assert tried.count("store") == 3
         assert len(done.metrics["evaluation"]) > 0
-        workspace.db.engine.dispose()
 
 
 @pytest.mark.parametrize(
