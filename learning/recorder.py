@@ -16,7 +16,7 @@ from learning.database import Database, Round, clock, now
 log = logging.getLogger("active_tagger")
 
 TRY_AGAIN = 5.0
-"""Seconds until a database that is away is asked again."""
+"""Seconds until something is written once more that could not be."""
 
 
 class TakenForDead(RuntimeError):

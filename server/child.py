@@ -18,15 +18,13 @@ from learning import faults, review, rounds
 from learning.context import set_about, working_on
 from learning.database import Database, Project, Round, clock
 from learning.processes import end_with_parent
+from learning.recorder import TRY_AGAIN
 from learning.settings import Settings
 from learning.workspace import Workspace
 from server.live import LiveVenue, Memory
 from server.logs import set_up_logging
 
 log = logging.getLogger("active_tagger")
-
-TRY_AGAIN = 5.0
-"""Seconds until something is written once more that could not be."""
 
 
 @cache
